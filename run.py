@@ -1,4 +1,4 @@
-"""The process: settings → supervisor → exit code."""
+"""The process: settings → service → exit code."""
 
 import asyncio
 import gc
@@ -24,12 +24,12 @@ from payment.settings.environment import EX_CONFIG, Settings, SettingsError
 SERVICE = "payment"
 
 FULL_COLLECTION_EVERY = 100
-"""Collections of the middle generation to one of all objects (Python's own: 10). That holds up everybody, for 45 ms
-once in 8,000 charges and for a fifth of a second in a crowd, and finds next to nothing to free."""
+"""Collections of the middle generation to one of all objects (Python's own: 10). A full collection stops the event
+loop, for 45 ms once in 8,000 charges and for a fifth of a second in a burst, and finds nearly nothing to free."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the service, or with `--check` only look whether it could run. Returns the exit code."""
+    """Run the service, or with `--check` only find out whether it could run. Returns the exit code."""
     open_standard_streams()
     checking = arguments == ["--check"]
     if arguments and not checking:
@@ -46,15 +46,15 @@ def main(arguments: list[str]) -> int:
     if doubtful := doubts(settings):
         get_logger().warning(Event.SETTINGS_DOUBTFUL, problems=doubtful)
     try:
-        # Before anything is reached: a second process on this port must not take this one's place at NATS.
+        # Before any server is reached: a second process on this port must not take over this one's name at NATS.
         listening = listen(settings.host, settings.port)
     except CannotListen as error:
         get_logger().error(Event.CANNOT_LISTEN, host=settings.host, port=settings.port, reason=str(error))
         flush()
         return error.exit_code
     raise_file_limit(resource)
-    # Modules live as long as the process. To walk them is most of what a full garbage collection takes, while everybody
-    # waits: a tenth of a second, and without them a quarter of it.
+    # Modules live as long as the process, and a full garbage collection spends most of its time on them. It stops the
+    # event loop for a tenth of a second, and without them for a quarter of that.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -63,12 +63,12 @@ def main(arguments: list[str]) -> int:
 
 def _check(settings: Settings) -> int:
     configure("error", SERVICE, settings.nats_client_id, secrets=secrets_of(settings))
-    said = io.StringIO()
+    report = io.StringIO()
     try:
-        code = asyncio.run(check(settings, said))
+        code = asyncio.run(check(settings, report))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    show(said.getvalue().rstrip(), sys.stdout)
+    show(report.getvalue().rstrip(), sys.stdout)
     return code
 
 
@@ -87,17 +87,17 @@ async def _serve(settings: Settings, listening: list[socket.socket]) -> int:
     loop.set_exception_handler(loop_exception_handler)
     stop, abort = asyncio.Event(), asyncio.Event()
 
-    def asked_to_stop() -> None:
+    def request_stop() -> None:
         (abort if stop.is_set() else stop).set()
 
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, asked_to_stop)
+        loop.add_signal_handler(signum, request_stop)
     get_logger().info(Event.SERVICE_STARTING)
     service = Service(settings, real_ports(settings, listening))
     code = await service.run(stop, abort)
     get_logger().info(Event.SERVICE_STOPPED, exit_code=code)
     if service.supervisor.lingering:
-        # Something goes on after it was cancelled: only the end of the process ends it.
+        # A task goes on after it was cancelled: only the end of the process ends it.
         flush()
         os._exit(code)
     return code

@@ -1,1 +1,1 @@
-"""Measurements that a person asks for: see README.md here. No test runs them, and nothing imports them."""
+"""Measurements, run by hand: see README.md here. No test runs them, and no other code imports them."""

@@ -1,8 +1,8 @@
-"""What a charge cost in release 0.1.0, which charged by the Charges API: read from the results of its own bench.
+"""The cost of a charge in release 0.1.0, which used the Charges API, from the results of that release's bench.
 
-Times of two runs can't be compared, for the machine is never as quick twice. What can be is the ratio to the limit
-(`bench.contenders.limit`): a program, a request and a response that are the same in both releases. So a cost of before
-is that ratio as release 0.1.0 was measured, times what the limit costs in this run.
+Times of two runs can't be compared, because the machine's speed varies. The ratio to the limit
+(`bench.contenders.limit`) can: its program, request and response are the same in both releases. So a cost of release
+0.1.0 is its measured ratio to the limit, times the cost of the limit in this run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROW = "CPU a charge, 32 at once (ours)"
 
 
 def to_limit(path: Path = RESULTS) -> Spread:
-    """Release 0.1.0's CPU a charge over the limit's, round by round. Raises KeyError where the file has no such row."""
+    """Returns release 0.1.0's CPU time of a charge over the limit's. Raises KeyError where the file has no such row."""
     rows: list[dict[str, Any]] = msgspec.json.decode(path.read_bytes())["rows"]
     found = {row["what"]: row["detail"] for row in rows if row["scenario"] == "cpu"}
     return msgspec.convert(found[ROW]["to_limit"], Spread)

@@ -1,4 +1,4 @@
-"""One run of `make bench`: the servers, the load generator and the contenders, and what the scenarios share.
+"""One run of `make bench`: the servers, the load generator and the contenders, and the operations that scenarios share.
 
 Owns every process that it starts, and its folder. Change together with: `bench.contender`, `bench.load`.
 """
@@ -28,10 +28,11 @@ CONTROL_TIMEOUT_S = 30.0
 ROUNDS, QUICK_ROUNDS = 5, 2
 CLIENTS = 32
 WARM_CHARGES, WARM_CHARGES_OF_OTHERS = 6_000, 500
-"""Our pace to Stripe is learned from 25 a second up, by a fifth a second: after so many charges (some 20 s) it is past
-what two cores can do. The others have nothing to learn."""
+"""Charges that warm the service up. It learns its rate to Stripe from 25 a second, a fifth more each second: after this
+many charges (some 20 s) the rate exceeds what two cores can do. The other contenders learn nothing.
+"""
 SETTLE_S = 0.5
-"""After the last answer: what a contender still does of a charge (publish, mark as published) is its cost too."""
+"""In seconds after the last answer: the remaining work of a charge (publish, mark as published) is part of its cost."""
 
 
 def _end(*_: object) -> NoReturn:
@@ -39,7 +40,9 @@ def _end(*_: object) -> NoReturn:
 
 
 class Measured(msgspec.Struct):
-    """One load and what it cost the contender. `taking_in_cpu_s` is what its orders had cost before the load."""
+    """One load and its CPU cost for the contender. `taking_in_cpu_s` is the cost of receiving its orders before the
+    load.
+    """
 
     result: Result
     cpu_s: float
@@ -55,12 +58,12 @@ class Measured(msgspec.Struct):
 
     @property
     def cpu_ms(self) -> float:
-        """A charge."""
+        """CPU milliseconds of a charge."""
         return self.cpu_s * 1_000 / self.charged
 
     @property
     def taking_in_cpu_ms(self) -> float:
-        """An order, before it was paid."""
+        """CPU milliseconds of receiving an order, before it was paid."""
         return self.taking_in_cpu_s * 1_000 / self.charged
 
 
@@ -81,7 +84,7 @@ class Bench:
         self._warm: dict[str, Contender] = {}
 
     def __enter__(self) -> Bench:
-        # A bench that is told to end (`timeout` does) takes its servers with it.
+        # A bench that is ended by SIGTERM (`timeout` sends it) stops its servers.
         signal.signal(signal.SIGTERM, _end)
         self._stripe.start()
         command = [sys.executable, "-m", "bench.load"]
@@ -100,7 +103,7 @@ class Bench:
         return f"http://{LOOPBACK}:{self._stripe.port}"
 
     def contender(self, name: str, *, counted: bool = False, program: Sequence[str] = (), **settings: str) -> Contender:
-        """A new one, ready."""
+        """Start a new contender; returns it once it is ready."""
         root = self.before if name == BEFORE and self.before is not None else ROOT
         contender = Contender(name, self, counted=counted, program=program, root=root, **settings)
         self._contenders.append(contender)
@@ -108,7 +111,7 @@ class Bench:
         return contender
 
     def warm(self, name: str) -> Contender:
-        """One that has taken charges for a while; the same for all scenarios that ask."""
+        """Returns a warm contender; all scenarios share it."""
         if name not in self._warm:
             self.progress.step(f"warming up {name}")
             contender = self.contender(name)
@@ -123,15 +126,15 @@ class Bench:
         contender.stop()
 
     def stripe(self, latency_ms: float = 0.0, endpoint_per_s: float = 0.0, account_per_s: float = 0.0) -> None:
-        """Let Stripe forget its books, and answer so from now on. A rate of 0 limits nothing."""
+        """Reset the Stripe stand-in, and set its latency and limits. A rate of 0 limits nothing."""
         limits = {"endpoint_per_s": endpoint_per_s, "account_per_s": account_per_s}
         self._control("settings", {"latency_ms": latency_ms} | limits)
 
-    def books(self) -> dict[str, Any]:
-        return self._control("books")
+    def audit(self) -> dict[str, Any]:
+        return self._control("audit")
 
     def load(self, job: Job) -> Result:
-        """Do a job; returns when its last request has ended."""
+        """Run a job; returns when its last request has ended."""
         assert self._load.stdin is not None
         assert self._load.stdout is not None
         self._load.stdin.write(msgspec.json.encode(job) + b"\n")
@@ -139,7 +142,7 @@ class Bench:
         return msgspec.json.decode(self._load.stdout.readline(), type=Result)
 
     def charge(self, contender: Contender, count: int, clients: int = CLIENTS, pause_s: float = 0.0) -> Measured:
-        """Let `clients` at once pay new orders, and say what that cost."""
+        """Pay `count` new orders with `clients` concurrent clients, and measure the cost."""
         orders = new_orders(count)
         before_s = cpu_s(contender.pid)
         contender.take_in(orders)
@@ -153,11 +156,11 @@ class Bench:
         time.sleep(SETTLE_S)
         measured = Measured(result, cpu_s(contender.pid) - before_s)
         if not measured.charged:
-            raise RuntimeError(f"{contender.name} has charged nobody: {contender.process.log_tail()}")
+            raise RuntimeError(f"{contender.name} has charged no order: {contender.process.log_tail()}")
         return measured
 
     def capacity(self, name: str = OURS) -> float:
-        """Charges a second at 32 at once: as `cpu` has measured it, or measured now."""
+        """Returns charges a second with 32 concurrent clients: as `cpu` has measured it, or measured now."""
         if name not in self.capacity_per_s:
             self.capacity_per_s[name] = self.charge(self.warm(name), 2_000).per_s
         return self.capacity_per_s[name]
@@ -165,5 +168,5 @@ class Bench:
     def _control(self, what: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(f"{self.stripe_url}/_bench/{what}", data, CONTROL_TIMEOUT_S) as response:
-            said: dict[str, Any] = json.load(response)
-        return said
+            document: dict[str, Any] = json.load(response)
+        return document

@@ -1,4 +1,4 @@
-"""One contender as a process, and how orders come to it.
+"""One contender as a process, and its supply of orders.
 
 Each has a MongoDB and a broker of its own, the same programs with the same options: the events of one must not reach
 another, and nx-27017 keeps all databases in one set of tables. Stripe and the load generator are shared. Only one
@@ -25,7 +25,7 @@ import nats
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from bench.load import JWT_KEY, person_of
+from bench.load import JWT_KEY, user_of
 from bench.store_count import StoreCount
 from bench.streaming import Connected, ended, transport
 from tests.e2e.stack import ROOT, procfile_command
@@ -37,66 +37,66 @@ from tests.support.servers.process import LOOPBACK, ServerProcess, accepts, free
 LIMIT, OBVIOUS, INTENTS = "limit", "obvious", "obvious, intents"
 OURS, PREPARED, STREAMING = "ours", "ours, prepared", "ours, NATS Streaming"
 BEFORE = "release 0.1.0"
-"""Our service as it was before PaymentIntents: it charges in one call. It runs where a checkout of it is given."""
+"""Our service before PaymentIntents: it charges in one call. It takes part only where a checkout of it is given."""
 OTHERS = {
     LIMIT: "bench.contenders.limit",
     OBVIOUS: "bench.contenders.obvious",
     INTENTS: "bench.contenders.intents",
 }
 MEASURED = (OURS, PREPARED, STREAMING)
-"""Our service as it is now, in its three forms."""
+"""Our current service, in its three configurations."""
 TWO_CALLS = (OURS, STREAMING)
 """Contenders that call Stripe twice while a customer waits: create and confirm."""
 STRIPE_KEY = "sk_test_bench"
 AMOUNT, PRICE = 1999, 19.99
 FREE_RATE_PER_S = 10_000
-"""As good as none: where Stripe's limit is not what is measured, it must not be what is seen."""
+"""Effectively no limit: where Stripe's limit is not measured, it must not affect the result."""
 PUBLISHES_UNDER_WAY = 256
 INSERTED_AT_ONCE = 1_000
 TAKEN_DEADLINE_S = 180.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 READY_TIMEOUT_S = 5.0
 STREAM_OF_OTHERS = "ticketing"
 Document = dict[str, Any]
 
 
 class Place(Protocol):
-    """Where a contender stands: what all share."""
+    """The servers that all contenders share."""
 
     folder: Path
 
     @property
     def stripe_url(self) -> str: ...
 
-    def books(self) -> dict[str, Any]:
-        """What was done at Stripe (`bench.stripe_stand_in`)."""
+    def audit(self) -> dict[str, Any]:
+        """Returns what was executed at Stripe (`bench.stripe_stand_in`)."""
 
 
 def batched(items: Iterable[Document], count: int) -> Iterator[list[Document]]:
-    """Lists of `count` items, the last one perhaps shorter (itertools has it from Python 3.12 on)."""
+    """Yields lists of `count` items, the last one perhaps shorter (itertools has it from Python 3.12 on)."""
     left = iter(items)
     while some := list(islice(left, count)):
         yield some
 
 
 def new_orders(count: int) -> list[str]:
-    """Ids that no order had before."""
+    """Returns new order ids."""
     tag = uuid4().hex[:12]
     return [f"{tag}{number:08d}" for number in range(count)]
 
 
 def order_created(order: str) -> bytes:
     expires = datetime.now(UTC) + timedelta(hours=1)
-    event = {"id": order, "version": 0, "status": "created", "userId": person_of(order)}
+    event = {"id": order, "version": 0, "status": "created", "userId": user_of(order)}
     event |= {"expiresAt": expires.isoformat(timespec="milliseconds").replace("+00:00", "Z")}
     return msgspec.json.encode(event | {"ticket": {"id": "ticket-1", "price": PRICE}})
 
 
 class Contender:
-    """A process that takes charges. `settings` are more variables of its environment.
+    """A process that accepts charges. `settings` are more variables of its environment.
 
-    With `counted` it reaches MongoDB through a proxy that counts: `counting`. `program` is run in the service's stead,
-    `root` is the checkout that the program is run in.
+    With `counted` it reaches MongoDB through a proxy that counts: `counting`. `program` is run in place of the service,
+    in the checkout `root`.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Contender:
 
     @property
     def prepares(self) -> bool:
-        """Whether it creates the PaymentIntent of each order when the order comes."""
+        """Whether it creates the PaymentIntent of an order when it receives the order."""
         return self.name == PREPARED
 
     @property
     def calls_a_charge(self) -> int:
-        """Requests to Stripe between a customer's request and the charge."""
+        """The number of requests to Stripe between a customer's request and the charge."""
         return 2 if self.name in TWO_CALLS else 1
 
     @property
@@ -167,48 +167,48 @@ class Contender:
         self._mongo.stop()
 
     def take_in(self, orders: list[str]) -> None:
-        """Let these orders be there to be paid: by events where the contender replicates them, else by inserts.
+        """Supply orders to be paid: by events where the contender replicates orders, else by inserts.
 
-        Where the contender prepares, returns when each of them has its PaymentIntent.
+        Where the contender prepares intents, returns when each order has its PaymentIntent.
         """
         if self.is_ours:
-            intents = self._place.books()["intents"] if self.prepares else 0
+            intents = self._place.audit()["intents"] if self.prepares else 0
             self.publish(orders)
             self.wait_until_taken(len(orders))
             if self.prepares:
                 self._wait_until_prepared(intents + len(orders))
         elif self.name != LIMIT:
             documents = [
-                {"_id": order, "userId": person_of(order), "amount": AMOUNT, "status": "created"} for order in orders
+                {"_id": order, "userId": user_of(order), "amount": AMOUNT, "status": "created"} for order in orders
             ]
             self.insert(documents)
 
     def insert(self, documents: Iterable[Document]) -> None:
-        """Put documents into the store of orders, past the service."""
+        """Insert documents directly into the store of orders."""
         for some in batched(documents, INSERTED_AT_ONCE):
             self.database["orders"].insert_many(some)
             self._orders += len(some)
 
     def publish(self, orders: list[str]) -> None:
-        """Announce orders on the bus; returns when the broker has them all."""
+        """Publish order:created events; returns when the broker has stored all of them."""
         asyncio.run(self._publish(orders))
 
     def wait_until_taken(self, more: int) -> float:
-        """Wait until so many orders more are stored; gives the monotonic time of it."""
+        """Wait until `more` further orders are stored; returns the monotonic time."""
         self._orders += more
         deadline = time.monotonic() + TAKEN_DEADLINE_S
         while self.database["orders"].estimated_document_count() < self._orders:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} has not taken in {more} orders within {TAKEN_DEADLINE_S:g} s")
-            time.sleep(LOOK_EVERY_S)
+                raise TimeoutError(f"{self.name} has not stored {more} orders within {TAKEN_DEADLINE_S:g} s")
+            time.sleep(POLL_EVERY_S)
         return time.monotonic()
 
     def _wait_until_prepared(self, intents: int) -> None:
         deadline = time.monotonic() + TAKEN_DEADLINE_S
-        while (there := self._place.books()["intents"]) < intents:
+        while (there := self._place.audit()["intents"]) < intents:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} has created only {there} of {intents} intents")
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
 
     async def _publish(self, orders: list[str]) -> None:
         left = iter(orders)

@@ -1,13 +1,13 @@
-"""How long others wait for a charge while hostile clients keep connections busy (F51): one command, one table.
+"""How long an honest client waits for a charge while hostile clients keep connections busy (F51).
 
     .venv/bin/python -m bench.hostile [--charges 30] [--only healthz] [--connections 1,16]
 
-A process of the service runs in front of real servers. For each kind of hostile client, a process of its own opens 1 or
-16 connections without any JWT and repeats one request as fast as answers are written: hundreds of them in one packet
+A process of the service runs in front of real servers. For each kind of hostile client, a process opens 1 or 16
+connections without a JWT and repeats one request as fast as answers are written: hundreds of them in one packet
 (*pipelined*; *never reads* leaves the answers unread), the next one after each answer (*one at a time*), or each on a
-new connection (*anew*). Meanwhile one honest client pays orders, one after another, as many as it has paid just before,
-when there was no other: of those the quiet median is. The goal: at most 3 times that, every charge answered, NATS not
-lost.
+new connection (*anew*). At the same time one honest client pays orders, one after another. It has paid as many just
+before without hostile clients, which gives the quiet median. The goal: at most 3 times that, every charge answered,
+NATS not lost.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ GOAL = 3.0
 PIPELINED_REQUESTS = 400  # in one packet
 SETTLE_S = 1.5  # from the beginning of a flood to the first charge that is measured
 BETWEEN_S = 0.02  # between two charges
-PATIENCE_S = 5.0  # of the honest client
+PATIENCE_S = 5.0  # charges of the honest client
 NO_ANSWER = 0
-AGAIN_S = 0.1  # until a hostile client connects again where it was refused
+AGAIN_S = 0.1  # pause of a hostile client after a refused connection
 WARM_UP_CHARGES = 20
 PIPELINED, ONE_AT_A_TIME, NEVER_READS, ANEW = "pipelined", "one at a time", "never reads", "anew"
 BODY = b'{"orderId":"o1","token":"tok_visa"}'
@@ -52,7 +52,7 @@ REQUESTS = {
 
 
 def flooding(port: int, request: bytes, connections: int, kind: str) -> None:
-    """The hostile clients' process."""
+    """Run the hostile clients, in their own process."""
 
     async def all_of_them() -> None:
         await asyncio.gather(*(repeat(port, request, kind) for _ in range(connections)))
@@ -61,7 +61,7 @@ def flooding(port: int, request: bytes, connections: int, kind: str) -> None:
 
 
 async def repeat(port: int, request: bytes, kind: str) -> None:
-    """One client: it connects again where the service has closed its connection."""
+    """Run one client. It connects again where the service has closed its connection."""
     while True:
         try:
             reader, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -98,7 +98,7 @@ async def read(reader: asyncio.StreamReader) -> None:
 
 
 async def announced(stack: ServiceStack, bus: Bus, count: int) -> list[str]:
-    """New orders that the service knows."""
+    """Publish new orders; returns them once the service has stored them."""
     orders = [stack.new_order() for _ in range(count)]
     for order in orders:
         await bus.create(order)
@@ -111,7 +111,7 @@ async def announced(stack: ServiceStack, bus: Bus, count: int) -> list[str]:
 
 
 async def all_charged(client: Client, orders: list[str]) -> list[tuple[float, int]]:
-    """Of each charge, one after another, its time in seconds and its status."""
+    """Charge orders one after another; returns time in seconds and status of each."""
     charges = []
     for order in orders:
         charges.append(await charged(client, order))
@@ -120,7 +120,7 @@ async def all_charged(client: Client, orders: list[str]) -> list[tuple[float, in
 
 
 async def charged(client: Client, order: str) -> tuple[float, int]:
-    """Time in seconds, and status, of one charge."""
+    """Charge one order; returns time in seconds and status."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -133,13 +133,13 @@ async def charged(client: Client, order: str) -> tuple[float, int]:
 async def measured(
     service: ServiceProcess, stack: ServiceStack, bus: Bus, count: int, flood: tuple[str, bytes, int, str]
 ) -> str:
-    """One row of the table."""
+    """Measure one kind of hostile client; returns a row of the table."""
     about, request, connections, kind = flood
     orders = await announced(stack, bus, 2 * count)
     hostile = multiprocessing.get_context("spawn").Process(
         target=flooding, args=(service.port, request, connections, kind), daemon=True
     )
-    before = len(service.said("dependency_lost"))
+    before = len(service.logged("dependency_lost"))
     async with Client(service.port) as client:
         quiet = await all_charged(client, orders[:count])
         hostile.start()
@@ -149,7 +149,7 @@ async def measured(
         finally:
             hostile.kill()
             hostile.join()
-    lost = len(service.said("dependency_lost")) - before
+    lost = len(service.logged("dependency_lost")) - before
     return row(f"{about}, {connections} {kind}", quiet, busy, lost)
 
 
@@ -189,6 +189,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--charges", type=int, default=30, help="of each row")
     parser.add_argument("--only", default="", help="a part of a request's name")
-    parser.add_argument("--connections", default="1,16", help="how many hostile ones, comma-separated")
+    parser.add_argument("--connections", default="1,16", help="numbers of hostile connections, comma-separated")
     given = parser.parse_args()
     asyncio.run(main(given.charges, given.only, [int(number) for number in given.connections.split(",")]))

@@ -1,7 +1,8 @@
-"""HTTP/1.1 by hand, just enough for a load generator and a stand-in server: whole messages out of a stream of bytes.
+"""A minimal HTTP/1.1 parser for a load generator and a stand-in server: it extracts whole messages from a stream of
+bytes.
 
-A library would cost more than the services that are measured. Only what they send is understood: `Content-Length`
-bodies, no chunks, no upgrades, one message after another on a connection.
+A library would cost more than the measured services. The parser supports only what they send: `Content-Length` bodies,
+no chunks, no upgrades, one message after another on a connection.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ LENGTH = b"\r\ncontent-length:"
 
 
 class Messages:
-    """Cuts a connection's bytes into heads and bodies."""
+    """Splits a connection's bytes into heads and bodies."""
 
     __slots__ = ("_buffer",)
 
@@ -19,7 +20,9 @@ class Messages:
         self._buffer = b""
 
     def fed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """The messages that are complete now, each as its head (without the blank line) and its body."""
+        """Add received bytes; returns the messages that are complete, each as its head (without the blank line) and its
+        body.
+        """
         buffer = self._buffer + data if self._buffer else data
         found = []
         while (end := buffer.find(HEAD_END)) >= 0:
@@ -34,7 +37,7 @@ class Messages:
 
 
 def content_length(head: bytes) -> int:
-    """Bytes of the body that a head announces."""
+    """Returns the body's length in bytes from a head."""
     lower = head.lower()
     place = lower.find(LENGTH)
     if place < 0:
@@ -43,19 +46,19 @@ def content_length(head: bytes) -> int:
 
 
 def header(head: bytes, name: bytes) -> bytes:
-    """A header's value by its lower-case name; empty where it is not there."""
+    """Returns a header's value by its lower-case name; empty where it is missing."""
     place = head.lower().find(b"\r\n" + name + b":")
     return head[place + len(name) + 3 :].partition(b"\r\n")[0].strip() if place >= 0 else b""
 
 
 def status_of(head: bytes) -> int:
-    """An answer's status."""
+    """Returns an answer's status."""
     return int(head[9:12])
 
 
 def answer(status: int, body: bytes, more: bytes = b"") -> bytes:
-    """A whole response; `more` is whole header lines, each with its line end."""
+    """Returns a whole response; `more` are further header lines, each with its line end."""
     head = (
-        b"HTTP/1.1 %d Said\r\nContent-Type: application/json\r\nRequest-Id: req_bench\r\n%bContent-Length: %d\r\n\r\n"
+        b"HTTP/1.1 %d Answer\r\nContent-Type: application/json\r\nRequest-Id: req_bench\r\n%bContent-Length: %d\r\n\r\n"
     )
     return head % (status, more, len(body)) + body

@@ -1,7 +1,7 @@
-"""Where sampled time belongs: to a layer of the service, by file. Pure.
+"""Assigns sampled time to a layer of the service, by file. Pure functions.
 
-A sample belongs to the innermost function of its stack whose file is in `LAYERS`: what the standard library does (json,
-re, urllib) counts for who asked for it.
+A sample belongs to the innermost function of its stack whose file is in `LAYERS`: time in the standard library (json,
+re, urllib) counts for its caller.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 LAYERS = (
-    ("our logging", ("payment/ops/log", "payment/ops/redaction", "payment/ops/vocabulary", "structlog/")),
+    ("our logging", ("payment/ops/log", "payment/ops/redaction", "structlog/")),
     ("our metrics, health", ("payment/ops/", "prometheus_client/")),
     ("our core", ("payment/core/",)),
-    ("our store port (documents)", ("payment/ports/mongo_store", "payment/ports/store")),
+    ("our store port (documents)", ("payment/adapters/mongo", "payment/ports/store")),
     ("our Stripe port", ("payment/adapters/stripe", "payment/ports/cards")),
-    ("our NATS actor and port", ("payment/ports/", "actors/nats")),
+    ("our NATS actor and port", ("payment/ports/", "payment/adapters/nats", "actors/nats")),
     ("our Stripe actor", ("actors/stripe",)),
-    ("our identity (JWT)", ("edge/identity",)),
-    ("our HTTP actor and edge", ("actors/http", "payment/edge/")),
+    ("our identity (JWT)", ("actors/http/auth",)),
+    ("our HTTP actor", ("actors/http",)),
     ("our ledger and actors", ("payment/",)),
     ("PyJWT", ("/jwt/",)),
     ("stripe library", ("/stripe/",)),
@@ -35,7 +35,7 @@ Stack = tuple[str, ...]
 
 
 def layer_of(stack: Stack) -> str:
-    """The layer of a stack, whose last entry is the innermost function."""
+    """Returns the layer of a stack, whose last entry is the innermost function."""
     for function in reversed(stack):
         for name, marks in LAYERS:
             if any(mark in function for mark in marks):
@@ -44,7 +44,7 @@ def layer_of(stack: Stack) -> str:
 
 
 def parsed(lines: Iterable[str]) -> dict[Stack, int]:
-    """The stacks of a profile, with how often each was seen."""
+    """Returns the stacks of a profile and their number of samples."""
     found: dict[Stack, int] = {}
     for line in lines:
         stack, _, count = line.rpartition(" ")
@@ -53,7 +53,7 @@ def parsed(lines: Iterable[str]) -> dict[Stack, int]:
 
 
 def shares(stacks: dict[Stack, int]) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Samples by layer, by innermost function, and by function with all that it calls."""
+    """Returns samples by layer, by innermost function, and by function including its callees."""
     layers: Counter[str] = Counter()
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()

@@ -1,12 +1,13 @@
-"""The load generator: people who pay, as a process of its own, so cheap that it leaves the cores to what is measured.
+"""The load generator: paying customers as a separate process, which uses little CPU so that the measured service gets
+the cores.
 
-Reads one job a line from stdin, as JSON (`Job`), and writes what came of it as one line (`Result`). Each order belongs
-to a person of its own, whose JWT and whole request are made before the clock starts. A connection carries one request
-at a time and is used again.
+Reads one job a line from stdin, as JSON (`Job`), and writes its result as one line (`Result`). Each order belongs to a
+separate user, whose JWT and whole request are generated before the clock starts. A connection carries one request at a
+time and is reused.
 
-    closed   `clients` at once, each sends the next order when it has its answer (and has paused for `pause_s`)
-    open     each order at its second of `at`, whoever waits meanwhile, on a new connection where none is idle;
-             with `again`, what was refused with 503 comes again behind the others, as people do
+    closed   `clients` concurrent clients, each sends the next order after its answer (and a pause of `pause_s`)
+    open     each order at its second of `at`, however many wait, on a new connection where none is idle;
+             with `again`, an order that was refused with 503 is sent again after the others
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TICK_S = 0.001
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """What to send. `paths`, where it is given, makes each request a GET of that path by that order's person."""
+    """The requests to send. `paths`, where given, makes each request a GET of that path by the order's user."""
 
     port: int
     orders: list[str]
@@ -50,9 +51,9 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """One entry a request, in the order of their sending: place in `Job.orders`, monotonic time, seconds, status.
+    """One entry a request, in the order of sending: index in `Job.orders`, monotonic time, seconds, status.
 
-    `places` holds the `Location` of each 202 by its order, `paid` how many answers to a GET said paid.
+    `places` has the `Location` of each 202 by its order, `paid` the number of GET answers with status paid.
     """
 
     which: list[int] = []
@@ -66,14 +67,14 @@ class Result(msgspec.Struct, kw_only=True):
     cpu_s: float = 0.0
 
 
-def person_of(order: str) -> str:
-    """The user to whom an order belongs."""
+def user_of(order: str) -> str:
+    """Returns the user to whom an order belongs."""
     return f"person-{order}"
 
 
 def identity(order: str) -> str:
-    """The JWT of the person to whom an order belongs (HS256)."""
-    claims = {"id": person_of(order), "email": f"{order}@example.com", "iat": 1_700_000_000}
+    """Returns the JWT of an order's user (HS256)."""
+    claims = {"id": user_of(order), "email": f"{order}@example.com", "iat": 1_700_000_000}
     signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
     digest = hmac.new(JWT_KEY.encode(), signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
@@ -84,7 +85,7 @@ def _part(content: object) -> str:
 
 
 def request_of(order: str, path: str | None = None) -> bytes:
-    """The whole request: a POST that pays the order, or a GET."""
+    """Returns a whole request: a POST that pays the order, or a GET."""
     method, body = ("POST", json.dumps({"orderId": order, "token": CARD})) if path is None else ("GET", "")
     more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     head = f"{method} {path or PAYMENTS} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {identity(order)}\r\n"
@@ -193,7 +194,7 @@ class Load:
         return connection
 
     def _note(self, place: int) -> int:
-        """A request begins now: when it is sent, or its connection opened, whichever is first."""
+        """Note the start of a request: when it is sent, or its connection is opened, whichever is first."""
         result = self.result
         result.which.append(place)
         result.sent_at.append(time.monotonic())
@@ -206,7 +207,7 @@ class Load:
         connection.send(number, self._requests[self.result.which[number]])
 
     def answered(self, connection: Connection, number: int, head: bytes, body: bytes) -> None:
-        """An answer came: note it, and let the connection's client go on."""
+        """Note an answer, and let the connection's client continue."""
         status, place = status_of(head), self.result.which[number]
         self._ended(number, status)
         if self.job.paths is not None and b'"paid"' in body:
@@ -235,7 +236,7 @@ class Load:
         self._send(connection, self._note(place))
 
     def lost(self, connection: Connection, number: int | None) -> None:
-        """A connection has ended, perhaps with a request on it."""
+        """Note the end of a connection, perhaps with a request on it."""
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

@@ -1,4 +1,4 @@
-"""Where a measurement was made: the machine and the versions of what was measured."""
+"""The machine of a measurement, and the versions of the measured programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def now() -> str:
 
 
 def machine() -> dict[str, object]:
-    """The processor, its cores, the memory, and how busy all of it was at the beginning."""
+    """Returns the processor, its cores, the memory, and the load at the beginning."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.processor(),
         "cores": os.cpu_count(),
@@ -43,28 +43,28 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of the service and of what it is made of."""
+    """Returns the versions of the service and of its libraries."""
     return {
-        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "commit": _output_of("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
         "python": platform.python_version(),
     } | {name: version(name) for name in PACKAGES}
 
 
 def streaming_versions(server: Path) -> dict[str, str]:
-    """Of everything that takes part in the bench of NATS Streaming."""
-    installed = json.loads((ROOT / "tests" / "neighbours" / "package-lock.json").read_text())
+    """Returns the versions of all programs in the bench of NATS Streaming."""
+    installed = json.loads((ROOT / "tests" / "e2e" / "peer_services" / "package-lock.json").read_text())
     return versions() | {
-        "node": _said("node", "--version"),
+        "node": _output_of("node", "--version"),
         NODE_CLIENT: installed["packages"][f"node_modules/{NODE_CLIENT}"]["version"],
-        server.name: re.findall(r"\d+\.\d+\.\d+", _said(str(server), "--version"))[0],
+        server.name: re.findall(r"\d+\.\d+\.\d+", _output_of(str(server), "--version"))[0],
     }
 
 
 def _field(path: Path, name: str) -> str:
-    """The first value of a name in a file of /proc; empty where there is none."""
+    """Returns the first value of a name in a file of /proc; empty where there is none."""
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""The picture of a sale, made of what a run has found: who is paid and who is turned away, over time."""
+"""The picture of a sale, drawn from a run's results: charges and rejections over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLUE, PALE, RED, GREY = "#2563eb", "#60a5fa", "#dc2626", "#6b7280"
 
 
 def draw(rows: list[Row], folder: Path) -> list[Path]:
-    """Write the pictures that these rows hold the points for."""
+    """Write the pictures of these rows; returns their paths."""
     sales = on_sale.details(rows)
     if not sales:
         return []

@@ -1,6 +1,6 @@
-"""A plot of curves over time as SVG, by hand: nothing to install, and a file that diffs well.
+"""A plot of curves over time as SVG, without a plotting library; the file diffs well.
 
-Pure: points in, text out. It wears the colours of whoever looks: light or dark.
+Pure: points in, text out. It follows the viewer's colour scheme, light or dark.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 44, 48
 POINTS_MAX = 160
-"""Of one curve: more can't be seen."""
+"""Points of one curve: more are not visible."""
 TICKS = 6
 STEPS = (1, 2, 5, 10)
 STYLE = (
@@ -34,7 +34,7 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 def counted(at_s: Sequence[float], until_s: float) -> list[tuple[float, float]]:
-    """How many had happened by each moment, as a curve of at most `POINTS_MAX` points that goes on to `until_s`."""
+    """Returns the cumulative count over time as a curve of at most `POINTS_MAX` points that extends to `until_s`."""
     if not at_s:
         return [(0.0, 0.0), (until_s, 0.0)]
     every = max(1, len(at_s) // (POINTS_MAX - 3))
@@ -43,7 +43,7 @@ def counted(at_s: Sequence[float], until_s: float) -> list[tuple[float, float]]:
 
 
 def plot(title: str, x_name: str, y_name: str, curves: Sequence[Curve]) -> str:
-    """The whole SVG. Both axes begin at 0."""
+    """Returns the whole SVG. Both axes begin at 0."""
     x_most = max(x for curve in curves for x, _ in curve.points)
     y_most = max(y for curve in curves for _, y in curve.points)
     x_ticks, y_ticks = ticks(x_most), ticks(y_most)
@@ -73,7 +73,7 @@ def plot(title: str, x_name: str, y_name: str, curves: Sequence[Curve]) -> str:
 
 
 def ticks(most: float) -> list[float]:
-    """Round numbers from 0 to past `most`, about `TICKS` of them."""
+    """Returns about `TICKS` round numbers from 0 to at least `most`."""
     if most <= 0:
         return [0.0, 1.0]
     unit = 10.0 ** (len(str(int(most / TICKS))) - 1) if most >= TICKS else 1.0

@@ -1,8 +1,8 @@
-"""Our service under a sampling profiler: `python -m bench.profiled FILE`, the environment as ever.
+"""Our service under a sampling profiler: `python -m bench.profiled FILE`, with the service's usual environment.
 
 SIGUSR1 begins, SIGUSR2 ends and writes FILE: lines of `thread;outermost;…;innermost count`, as flame graphs are drawn
-from. A sample is taken for every few milliseconds of CPU (not of time) that the process has used: nothing is slowed
-down, nothing that waits is counted, and other processes on the machine change nothing. C functions count as the Python
+from. A sample is taken for every few milliseconds of CPU time that the process has used: the process is not slowed
+down, waiting is not counted, and other processes on the machine have no effect. C functions count as the Python
 function that called them.
 """
 
@@ -19,13 +19,13 @@ from types import FrameType
 import run
 
 SAMPLE_EVERY_S = 0.001
-"""Of CPU. The kernel's own tick may make it 4 ms."""
+"""CPU seconds between two samples. The kernel's tick may make it 4 ms."""
 WAITING = ("selectors.py", "concurrent/futures/thread.py", "threading.py", "queue.py")
-"""Files in whose functions a thread has nothing to do."""
+"""Files whose functions are waiting, not work."""
 
 
 class Sampler:
-    """Counts the stacks that were found at work."""
+    """Counts the stacks of working threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,7 +35,7 @@ class Sampler:
         signal.setitimer(signal.ITIMER_PROF, SAMPLE_EVERY_S, SAMPLE_EVERY_S)
 
     def sample(self, _: int, frame: FrameType | None) -> None:
-        """The signal's handler runs in the main thread: where that one waits, another one has used the time."""
+        """The signal's handler runs in the main thread: where it waits, another thread has used the time."""
         if frame is not None and not _waits(frame):
             self._stacks[_stack("main", frame)] += 1
             return

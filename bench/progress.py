@@ -1,4 +1,4 @@
-"""What a person sees meanwhile: which scenario, which step, how long still. Nothing where stderr is no terminal."""
+"""The progress line on a terminal: scenario, step, remaining time. Nothing where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ CLEAR = "\r\x1b[2K"
 
 
 class Progress:
-    """`expected_s`: how long each scenario takes on a quiet machine. What is left is scaled by how it went so far."""
+    """`expected_s` is the duration of each scenario on a quiet machine. The remaining time is scaled by the durations
+    so far.
+    """
 
     def __init__(
         self,
@@ -27,7 +29,7 @@ class Progress:
         self._scenario = ""
 
     def scenario(self, name: str) -> None:
-        """One begins, and the one before has ended."""
+        """Note that a scenario begins and the one before has ended."""
         self._done_s += self._expected_s.get(self._scenario, 0.0)
         self._scenario = name
         self.step("begins")
@@ -44,13 +46,13 @@ class Progress:
 
     @property
     def left_s(self) -> float:
-        """Seconds until all is done, by what the scenarios before took."""
+        """Returns the seconds that remain, scaled by the durations of the scenarios so far."""
         spent_s, all_s = self._monotonic() - self._began, sum(self._expected_s.values())
         slowness = max(1.0, spent_s / self._done_s) if self._done_s else 1.0
         return max(0.0, all_s * slowness - spent_s)
 
 
 def left(seconds: float) -> str:
-    """A duration as a person says it."""
+    """Returns a duration in minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

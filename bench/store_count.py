@@ -1,10 +1,10 @@
-"""What a service asks of MongoDB: a proxy that counts commands and what they carry, and leaves every byte as it is.
+"""A proxy that counts a service's MongoDB commands and the documents in them, and forwards every byte unchanged.
 
     python -m bench.store_count PORT MONGO_PORT
 
-A line `count` to its stdin is answered by one line of JSON, and begins a new count. It costs time,
-so what is counted through it is never timed. Looks only at OP_MSG (the protocol's only message since MongoDB 5.1): the
-command is the first name in the first document; documents in an update or an insert travel behind it, one by one.
+A line `count` to its stdin is answered by one line of JSON, and begins a new count. It costs time, so a run through it
+is never timed. It reads only OP_MSG (the protocol's only message since MongoDB 5.1): the command is the first name in
+the first document; documents of an update or an insert follow, one by one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ OP_MSG = 2013
 FLAGS_BYTES = 4
 BODY, SEQUENCE = 0, 1
 OWN_AFFAIRS = frozenset({"hello", "ismaster", "isMaster", "ping", "endSessions", "buildInfo"})
-"""What the driver asks for itself."""
+"""Commands that the driver sends for itself."""
 DOCUMENTS = "documents"
-"""Counted beside the commands: the documents that they carry."""
+"""The name that counts the documents in commands."""
 
 
 class StoreCount:
-    """The proxy as a process; a service reaches it at `mongo_url`."""
+    """The proxy as a process; services connect to `mongo_url`."""
 
     def __init__(self, mongo_port: int) -> None:
         self._port = free_port()
@@ -41,7 +41,7 @@ class StoreCount:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
-        self.count()  # It answers once it listens.
+        self.count()  # The proxy answers once it listens.
 
     def stop(self) -> None:
         self._process.terminate()
@@ -52,7 +52,7 @@ class StoreCount:
         return f"mongodb://{LOOPBACK}:{self._port}/payment"
 
     def count(self) -> dict[str, int]:
-        """By name, since the last call."""
+        """Returns the counts by name since the last call."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("count\n")
@@ -62,7 +62,7 @@ class StoreCount:
 
 
 class Commands:
-    """Cuts one client's bytes into messages, and counts their commands."""
+    """Splits one client's bytes into messages, and counts their commands."""
 
     def __init__(self, count: Counter[str]) -> None:
         self._count = count
@@ -96,12 +96,12 @@ class Commands:
 
 
 def first_name(document: bytes) -> str:
-    """The name of a BSON document's first field: the command, in a command."""
+    """Returns the name of a BSON document's first field, which names a command."""
     return document[5 : document.index(b"\0", 5)].decode()
 
 
 def documents_in(sequence: bytes) -> int:
-    """How many documents a section of kind 1 carries: its size, its name, and then they."""
+    """Returns the number of documents in a section of kind 1, which follow its size and name."""
     place, found = sequence.index(b"\0", 4) + 1, 0
     while place < len(sequence):
         (size,) = struct.unpack_from("<i", sequence, place)
@@ -137,7 +137,7 @@ async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, co
 
 
 async def answer_controls(count: Counter[str]) -> None:
-    """Until stdin ends."""
+    """Answer control lines until stdin ends."""
     while await asyncio.to_thread(sys.stdin.readline):
         print(json.dumps(count), flush=True)
         count.clear()

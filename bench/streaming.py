@@ -1,9 +1,9 @@
-"""How fast events travel over NATS Streaming: our transport beside node-nats-streaming, on one server, in one run.
+"""The speed of events over NATS Streaming: our transport and node-nats-streaming, on one server, in one run.
 
     python -m bench.streaming [--rounds 5] [--messages 20000]
 
-Each round lets both do the same, each in a channel of its own, and who begins changes from round to round: whatever
-else the machine does meanwhile meets both. See bench/README.md for what is measured and what is asked of it.
+Each round runs both with the same work, each in its own channel, and the order alternates from round to round, so that
+other load of the machine affects both. bench/README.md describes the measurement and its goal.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from tests.support.servers.nats_streaming import NatsStreamingServer, require_se
 
 HERE = Path(__file__).parent
 RESULTS = Path("build/bench")
-"""Where the result goes unless a folder is named: `--results bench/results` replaces the one in git."""
+"""The default folder of the result: `--results bench/results` replaces the one in git."""
 MESSAGE_BYTES = 250  # an order:created has about as many
-UNDER_WAY = 256  # publishes at once, of both
+UNDER_WAY = 256  # concurrent publishes of both
 GOAL_PER_S = {"publish": 2_000, "consume": 5_000}
-GOAL_RATIO = 0.5  # of what node-nats-streaming does
+GOAL_RATIO = 0.5  # share of node-nats-streaming's rate
 ROUND_DEADLINE_S = 120.0
 CLIENTS = ("ours", "node")
 Times = dict[str, float]
 
 
 class Connected:
-    """Hears when the transport is there. A loss would spoil the measurement, so it ends it."""
+    """Waits for the transport's connection. A loss would spoil the measurement, so it ends it."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
@@ -49,8 +49,13 @@ class Connected:
     def disconnected(self, reason: str) -> None:
         raise RuntimeError(reason)
 
-    def persists(self, reason: str) -> None:
+    def reason_changed(self, reason: str) -> None:
         raise RuntimeError(reason)
+
+    def noticed(self, text: str, *, alarm: bool) -> None:
+        """What changes nothing of the connection changes no figure; an alarm does."""
+        if alarm:
+            raise RuntimeError(text)
 
 
 def transport(server: NatsStreamingServer, name: str) -> StreamingTransport:
@@ -66,7 +71,7 @@ async def ours(server: NatsStreamingServer, name: str, messages: int) -> Times:
 
 
 async def our_publishing(server: NatsStreamingServer, name: str, channel: str, messages: int) -> float:
-    """Seconds from the first publish to the last acknowledgement."""
+    """Returns the seconds from the first publish to the last acknowledgement."""
     there, bus = Connected(), transport(server, name)
     running = asyncio.create_task(bus.run({}, there))
     await there.event.wait()
@@ -84,7 +89,9 @@ async def our_publishing(server: NatsStreamingServer, name: str, channel: str, m
 
 
 async def our_consuming(server: NatsStreamingServer, name: str, channel: str, messages: int) -> float:
-    """Seconds from before the connection (milliseconds, which Node's time does not hold) to the last ack."""
+    """Returns the seconds from before the connection (milliseconds, which Node's time does not include) to the last
+    ack.
+    """
     done, got, bus = asyncio.Event(), 0, transport(server, name)
 
     async def handle(delivery: Delivery) -> None:
@@ -111,19 +118,19 @@ async def ended(bus: StreamingTransport, running: asyncio.Task[None]) -> None:
 async def node(server: NatsStreamingServer, name: str, messages: int) -> Times:
     words = [server.url, server.cluster_id, name, f"{name}:channel"]
     numbers = [messages, MESSAGE_BYTES, UNDER_WAY, MAX_IN_FLIGHT_MESSAGES]
-    program = str(HERE / "streaming_neighbour.js")
+    program = str(HERE / "streaming_peer.js")
     child = await asyncio.create_subprocess_exec(
         "node", program, *words, *map(str, numbers), stdout=asyncio.subprocess.PIPE
     )
-    said, _ = await child.communicate()
-    times: Times = json.loads(said)
+    output, _ = await child.communicate()
+    times: Times = json.loads(output)
     return times
 
 
 async def rounds_of(server: NatsStreamingServer, rounds: int, messages: int) -> list[dict[str, Times]]:
     work = {"ours": ours, "node": node}
     done = []
-    for number in range(-1, rounds):  # the first one warms both up, and does not count
+    for number in range(-1, rounds):  # the first round warms both up, and is not counted
         order = CLIENTS if number % 2 else CLIENTS[::-1]
         async with asyncio.timeout(ROUND_DEADLINE_S):
             done.append({who: await work[who](server, f"{who}-{number + 1}", messages) for who in order})
@@ -131,18 +138,18 @@ async def rounds_of(server: NatsStreamingServer, rounds: int, messages: int) -> 
 
 
 def summary(store: str, done: list[dict[str, Times]], messages: int) -> list[dict[str, Any]]:
-    """A row for publishing and one for consuming."""
+    """Returns a row for publishing and one for consuming."""
     rows = []
     for what in GOAL_PER_S:
         rates = {who: [round(messages / each[who][f"{what}_s"]) for each in done] for who in CLIENTS}
         ratios = [mine / other for mine, other in zip(rates["ours"], rates["node"], strict=True)]
         rows.append({"store": store, "what": what} | {who: spread(rates[who]) for who in CLIENTS})
-        rows[-1]["ratio"] = {key: round(value, 2) for key, value in spread(ratios).items() if key != "rounds"}
+        rows[-1]["ratio"] = {key: round(value, 2) for key, value in spread(ratios).items()}
     return rows
 
 
 def spread(values: list[Any]) -> dict[str, Any]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values), "rounds": values}
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def shown(row: dict[str, Any]) -> str:
@@ -154,7 +161,7 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="NATS Streaming: our transport beside node-nats-streaming.")
+    parser = argparse.ArgumentParser(description="Compare our NATS Streaming transport with node-nats-streaming.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=20_000, help="in one round, for each client")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for the result (%(default)s)")
@@ -175,7 +182,7 @@ def main() -> None:
         result["rows"] += summary(store, done, options.messages)
     options.results.mkdir(parents=True, exist_ok=True)
     path = options.results / "streaming.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print("\n".join(map(shown, result["rows"])), f"written to {path}", sep="\n")
 
 

@@ -1,8 +1,8 @@
-"""What the stand-in for Stripe answers with: a charge and a PaymentIntent, with all the fields that Stripe sends.
+"""The response bodies of the stand-in for Stripe: a charge and a PaymentIntent, with all the fields that Stripe sends.
 
-A body as large as Stripe's own costs its reader what Stripe's own costs. Each body is encoded once, with marks where
-two objects differ, and the marks are replaced for each answer. The charge has the fields and the size that the bench
-of release 0.1.0 answered with, so that its figures may be compared.
+The bodies have the size of Stripe's own, so that reading one costs the same. Each body is encoded once, with marks
+where two objects differ, and the marks are replaced for each answer. The charge has the fields and the size of the
+bench of release 0.1.0, so that their figures can be compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 import msgspec
 
 CREATED_S = 1_796_000_000
-"""Seconds since 1970: all objects of the stand-in say that they were created then."""
+"""Seconds since 1970: the creation time of all objects of the stand-in."""
 ID_BITS = 96
 AMOUNT, RECEIVED = 987_654_321, 987_654_322
 """Marks among the numbers of a body: no amount of the bench is as large."""
@@ -173,7 +173,7 @@ _INTENT = msgspec.json.encode(INTENT)
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a request asks to be charged. `amount` is in minor units, `metadata` an object as JSON."""
+    """The parameters of a charge or an intent. `amount` is in minor units, `metadata` an object as JSON."""
 
     amount: bytes
     currency: bytes
@@ -182,7 +182,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, fields: dict[str, str]) -> Asked:
-        """Read a form's fields. Raises KeyError where it names no amount or no currency."""
+        """Read the fields of a form. Raises KeyError where amount or currency is missing."""
         metadata = {name[9:-1]: value for name, value in fields.items() if name.startswith("metadata[")}
         order = fields.get("transfer_group", "").encode()
         return cls(fields["amount"].encode(), fields["currency"].encode(), order, json.dumps(metadata).encode())
@@ -201,7 +201,7 @@ def new_id(prefix: str) -> bytes:
 
 
 def charge_body(charge_id: bytes, asked: Asked, intent_id: bytes | None = None) -> bytes:
-    """A succeeded charge as JSON: made by itself, or by an intent."""
+    """Returns a succeeded charge as JSON, of an intent where one is given."""
     if intent_id is None:
         return asked.in_place_of_marks(_CHARGE).replace(b"@charge@", charge_id)
     body = asked.in_place_of_marks(_CHARGE_OF_INTENT)
@@ -209,7 +209,9 @@ def charge_body(charge_id: bytes, asked: Asked, intent_id: bytes | None = None) 
 
 
 def intent_body(intent_id: bytes, asked: Asked, status: str, latest_charge: bytes) -> bytes:
-    """A PaymentIntent as JSON. `latest_charge` is JSON: `null`, the charge's id in quotes, or the whole charge."""
+    """Returns a PaymentIntent as JSON. `latest_charge` is JSON: `null`, the charge's id in quotes, or the whole
+    charge.
+    """
     succeeded = status == "succeeded"
     body = asked.in_place_of_marks(_INTENT).replace(b"@intent@", intent_id).replace(b"@secret@", intent_id[-24:])
     body = body.replace(b"%d" % RECEIVED, asked.amount if succeeded else b"0").replace(b"@status@", status.encode())

@@ -1,19 +1,19 @@
-"""Stripe for the bench: charges and PaymentIntents, as fast as Python can, with a latency and rate limits to be set.
+"""Stripe for the bench: charges and PaymentIntents, fast, with configurable latency and rate limits.
 
     python -m bench.stripe_stand_in PORT
 
-The sandbox (payment/stripe_sandbox) writes each object to a disk before it answers, and would be what is measured. This
-one answers bodies of the same size out of memory. It keeps one answer for each idempotency key, and reports afterwards
-which orders were charged, how often and when. It is the same for all contenders. Every card is charged.
+The sandbox (payment/stripe_sandbox) writes each object to a disk before it answers, and would dominate the measurement.
+This stand-in answers bodies of the same size out of memory. It keeps one answer for each idempotency key, and reports
+afterwards which orders were charged, how often and when. All contenders use it. Every card is charged.
 
     POST /v1/payment_intents[/ID/confirm | /ID/cancel], GET /v1/payment_intents/ID
     POST /v1/charges, GET /v1/charges, GET /v1/balance, GET /v1/account
-    POST /_bench/settings   {"latency_ms", "endpoint_per_s", "account_per_s"} (0: no limit); forgets all that was done
-    GET  /_bench/books      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
+    POST /_bench/settings   {"latency_ms", "endpoint_per_s", "account_per_s"} (0: no limit); resets the account
+    GET  /_bench/audit      {"charges": {order: [seconds of CLOCK_MONOTONIC, …]}, "intents", "requests", "refused"}
 
-As at Stripe (docs.stripe.com/rate-limits), each endpoint has a limit of its own and the account has one for all of them
-together; a request past either is answered 429 and not executed. A limit is a bucket that holds one second's worth.
-`requests` and `refused` count by endpoint. Balance and account are asked for by health checks alone, and not limited.
+As at Stripe (docs.stripe.com/rate-limits), each endpoint has a limit and the account has one for all of them together;
+a request past either is answered 429 and not executed. A limit is a bucket that holds one second's worth. `requests`
+and `refused` count by endpoint. Only health checks request balance and account, which are not limited.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ INTENTS = "/v1/payment_intents"
 BALANCE = b'{"object":"balance","available":[],"pending":[],"livemode":false}'
 ACCOUNT = b'{"object":"account","id":"acct_bench"}'
 EXPANDED = ("expand[]", "expand[0]")
-"""How a form asks for the whole charge: curl's way to write a list, and the stripe library's."""
+"""The forms of `expand` that request the whole charge: curl's notation of a list, and the stripe library's."""
 
 
 REPLAYED = b"Idempotent-Replayed: true\r\n"
 ENDPOINT_LIMIT, ACCOUNT_LIMIT = b"endpoint-rate", b"global-rate"
-"""Stripe's words for the limit that a request is past (docs.stripe.com/rate-limits)."""
+"""Stripe's name of the exceeded limit (docs.stripe.com/rate-limits)."""
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -88,7 +88,7 @@ class Intent:
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A response: its status, its body as JSON, and a header line that not all responses have."""
+    """A response: its status, its body as JSON, and an optional header line."""
 
     status: int
     body: bytes
@@ -99,7 +99,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request as the account sees it. `endpoint` is what limits count, `intent_id` is empty where none is named."""
+    """A parsed request. `endpoint` is the unit of limits, `intent_id` is empty where the request names none."""
 
     endpoint: str
     intent_id: str
@@ -112,13 +112,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Account:
-    """All that was done on one Stripe account, its latency and its rate limits."""
+    """One Stripe account: its charges and intents, its latency and its rate limits."""
 
     def __init__(self) -> None:
         self.settle(0.0, 0.0, 0.0)
 
     def settle(self, latency_ms: float, endpoint_per_s: float, account_per_s: float) -> None:
-        """Begin anew, with this latency and these limits."""
+        """Reset the account, and set latency and limits."""
         self.latency_s = latency_ms / 1_000
         self._endpoint_per_s = endpoint_per_s
         self._buckets: dict[str, Bucket] = {}
@@ -146,7 +146,7 @@ class Account:
         return None
 
     def perform(self, request: Request) -> Reply:
-        """Do what a request asks for; for a key that was used before, repeat what was answered then."""
+        """Execute a request; for a used idempotency key return its answer again."""
         stored = self._stored.get(request.key) if request.key else None
         if stored is not None:
             return Reply(stored.status, stored.body, REPLAYED)
@@ -155,7 +155,7 @@ class Account:
             self._stored[request.key] = reply
         return reply
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         return {
             "charges": self.charges,
             "intents": len(self._intents),
@@ -169,7 +169,7 @@ class Account:
         if request.endpoint == "list":
             return Reply(200, self._list(request.fields.get("transfer_group", "")))
         if request.endpoint == "create" and "amount" not in request.fields:
-            return Reply(400, MISSING)  # a check of what the key may do
+            return Reply(400, MISSING)  # a check of the key's permissions
         if request.endpoint == "create":
             intent = Intent(Asked.of(request.fields))
             self._intents[intent.id.decode()] = intent
@@ -199,7 +199,7 @@ class Account:
         return Reply(200, intent.body(expanded=request.expanded))
 
     def _charged(self, asked: Asked, intent_id: bytes | None = None) -> tuple[bytes, bytes]:
-        """The new charge's id and body."""
+        """Create a charge; returns its id and body."""
         charge_id, order = new_id("ch"), asked.order.decode()
         body = charge_body(charge_id, asked, intent_id)
         self.charges.setdefault(order, []).append(time.monotonic())
@@ -216,7 +216,7 @@ def _unexpected_state(intent: Intent) -> Reply:
 
 
 def read_request(head: bytes, body: bytes) -> Request | None:
-    """What is asked of Stripe; None where there is no such URL."""
+    """Returns the parsed request; None where there is no such URL."""
     method, target, _ = head.partition(b"\r\n")[0].decode().split(" ")
     path, _, query = target.partition("?")
     fields = dict(parse_qsl(body.decode())) if body else {name: found[0] for name, found in parse_qs(query).items()}
@@ -235,7 +235,7 @@ ACTIONS = {("GET", ""): "retrieve", ("POST", "confirm"): "confirm", ("POST", "ca
 
 
 class Client(asyncio.Protocol):
-    """One connection of a service. Answers leave in the order in which they are ready: no client here pipelines."""
+    """One connection of a service. Answers are sent in the order in which they are ready: no client pipelines."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -254,8 +254,8 @@ class Client(asyncio.Protocol):
         account = self._account
         if path in (b"/v1/balance", b"/v1/account"):
             self._transport.write(answer(200, BALANCE if path == b"/v1/balance" else ACCOUNT))
-        elif path == b"/_bench/books":
-            self._transport.write(answer(200, json.dumps(account.books()).encode()))
+        elif path == b"/_bench/audit":
+            self._transport.write(answer(200, json.dumps(account.audit()).encode()))
         elif path == b"/_bench/settings":
             account.settle(**json.loads(body))
             self._transport.write(answer(200, b"{}"))
@@ -269,7 +269,7 @@ class Client(asyncio.Protocol):
             self._perform(request)
 
     def _perform(self, request: Request) -> None:
-        # Performed whether or not the client is still connected, as at Stripe.
+        # Executed whether or not the client is still connected, as at Stripe.
         reply = self._account.perform(request)
         if not self._transport.is_closing():
             self._transport.write(reply.encoded())

@@ -1,9 +1,9 @@
-"""Where the time of our service goes under 32 clients at once, by layer and by function: `make profile`.
+"""The CPU time of our service under 32 concurrent clients, by layer and by function: `make profile`.
 
     python -m bench.where [--charges 4000] [--dump FILE]
 
-The service runs as ever, in a process of its own that samples itself (`bench.profiled`) once it is warm. A dump can be
-drawn as a flame graph by any program that takes folded stacks.
+The service runs in its own process, which samples itself (`bench.profiled`) once it is warm. Any program that reads
+folded stacks can draw a dump as a flame graph.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from bench.progress import Progress
 CHARGES = 4_000
 FUNCTIONS_SHOWN = 40
 WRITTEN_DEADLINE_S = 10.0
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.where", description="Where the service's time goes.")
+    parser = argparse.ArgumentParser(prog="bench.where", description="Profile the service's CPU time.")
     parser.add_argument("--charges", type=int, default=CHARGES)
-    parser.add_argument("--dump", type=Path, help="keep the folded stacks here")
-    told = parser.parse_args()
+    parser.add_argument("--dump", type=Path, help="write the folded stacks to this file")
+    chosen_options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Bench(Path(folder), Progress({}), quick=True) as bench:
-        path = (told.dump or Path(folder) / "service.folded").absolute()
+        path = (chosen_options.dump or Path(folder) / "service.folded").absolute()
         path.unlink(missing_ok=True)
-        print(profiled(bench, path, told.charges))
+        print(profiled(bench, path, chosen_options.charges))
 
 
 def profiled(bench: Bench, path: Path, charges: int) -> str:
-    """Run the load, and say what the samples say."""
+    """Run the load; returns the profile as text."""
     contender = bench.contender(OURS, program=(sys.executable, "-m", "bench.profiled", str(path)))
     bench.stripe()
     bench.charge(contender, WARM_CHARGES)
@@ -54,7 +54,7 @@ def profiled(bench: Bench, path: Path, charges: int) -> str:
     while not path.exists():
         if time.monotonic() > deadline:
             raise TimeoutError("the service has written no profile")
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     head = f"{found.charged} charges, {found.per_s:.0f}/s, {found.cpu_ms:.2f} ms of CPU each"
     layers, own, whole = shares(parsed(path.read_text().splitlines()))
     parts = [listed("layer", layers, found.cpu_ms), listed("function, by itself", own, found.cpu_ms)]
@@ -62,7 +62,7 @@ def profiled(bench: Bench, path: Path, charges: int) -> str:
 
 
 def listed(title: str, samples: Counter[str], cpu_ms: float, total: int | None = None) -> str:
-    """The most frequent, in microseconds of CPU a charge."""
+    """Returns the most frequent entries, in microseconds of CPU a charge."""
     whole = total or samples.total()
     lines = [f"{'us a charge':>11} {'share':>6}  {title}"]
     for name, count in samples.most_common(FUNCTIONS_SHOWN):

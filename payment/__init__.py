@@ -1,16 +1,20 @@
-"""The payment service of a ticketing platform: an order's card is charged exactly once, and the platform is told.
+"""The payment service of a ticketing platform: it charges an order's card exactly once, and publishes the outcome.
 
-    settings.py   the only reader of the environment; how its values are read, compared and shown: setting_*.py
-    listening.py  HOST and PORT, and the sockets that listen there; healthcheck.py asks them
-    standard_streams.py   stdin, stdout and stderr, also where the parent closed them
-    service.py    ports and actors put together under the supervisor
-    check.py      `run.py --check`: does each server answer?
-    core/         pure: what an order is, what a message does to it, what the world still owes it
-    actors/       the four actors (HTTP, NATS, Stripe, Mongo), their mailboxes, their supervisor
-    edge/         what comes in from outside is parsed here, once, into a type; what goes out is rendered here
-    ports/        what the actors need of the world, as Protocols, and the real ones
-    ops/          logs, metrics, health
-    embedded/     the embedded default of `make run`, and the Stripe sandbox; production never imports it
+    service.py       puts ports and actors together under the supervisor
+    check.py         `run.py --check`: are the settings valid, and does each server answer?
+    healthcheck.py   the container's health check
+    backoff.py       how pauses between tries grow
+    known_labels.py  the metrics' label values that exist from the start
+    core/            pure: what an order is, how a message changes it, which effects are pending
+    actors/          the four actors (HTTP, NATS, Stripe, the ledger), their mailboxes, their supervisor
+    ports/           what the actors need from outside, as Protocols
+    adapters/        the real ones: MongoDB, NATS, Stripe, the system's clock
+    settings/        the environment, read once and checked
+    process/         the listening sockets, the standard streams, the file limit
+    ops/             logs, metrics, health, redaction
+    commands/        commands for operators: `python -m payment COMMAND`
+    devstack/        `make run`: servers and peer services of a developer's machine; the service never imports it
+    stripe_sandbox/  a stand-alone Stripe for tests and `make run`; the service never imports it
 
-Arrows run one way: run.py → service → actors → ports, edge → core.
+Imports run one way: run.py → service → actors, adapters → ports → core.
 """

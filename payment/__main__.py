@@ -1,9 +1,9 @@
 """The operators' commands: `python -m payment COMMAND`. The service itself is `run.py`.
 
-    python -m payment account            which Stripe account the database belongs to, and which the key is for
-    python -m payment account --move     the database belongs to the key's account from now on
+    python -m payment account            shows the Stripe account of the database, and the one of the key
+    python -m payment account --move     makes the key's account the database's
 
-The settings are the service's own environment variables. What a command does is logged; what it says is for a person.
+The settings are the service's environment variables. Changes are logged; the other output is for an operator.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from payment.settings.environment import EX_CONFIG, Settings, SettingsError
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line. A wrong one ends the process with 2, and its usage."""
+    """Returns a parsed command line. A wrong one ends the process with exit code 2 and its usage."""
     parser = argparse.ArgumentParser(prog="python -m payment", description="The payment service's commands.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     account = commands.add_parser("account", help="which Stripe account the database belongs to", description=_ACCOUNT)

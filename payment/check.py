@@ -1,7 +1,7 @@
-"""`python run.py --check`: are the settings valid, can the address be listened on, and does each server answer?
+"""`python run.py --check`: are the settings valid, can the service listen, and does each server answer?
 
-For a person, or a release phase. It changes nothing: no index, no stream, no charge; but for one small document in
-`probes`, by which it finds out whether MongoDB takes writes. It never prints a secret.
+For an operator, or a release phase. It makes no index, stream or charge. It writes one small document in `probes`, to
+find out whether MongoDB takes writes. It never prints a secret.
 """
 
 import asyncio
@@ -15,39 +15,39 @@ from payment.ops.redaction import Redactor
 from payment.ports.cards import CardProcessor, NotYet, Obstacle, Permission
 from payment.ports.store import OrderStore, StoreUnavailable
 from payment.ports.transport import EventTransport, TransportDegraded, TransportUnavailable
-from payment.process.listening import CannotListen, listen, place
+from payment.process.listening import CannotListen, address_text, listen
 from payment.service import Ports, real_ports, secrets_of
 from payment.settings.doubts import doubts
 from payment.settings.environment import Settings
 
 REACH_TIMEOUT_S = 10.0
-"""For one server: whoever waits for a release should not wait long for a host that isn't there."""
+"""For one server: a release must not wait long for a host that is not there."""
 
 OK, DEGRADED, FAILED = "ok", "DEGRADED", "FAILED"
-"""What a line says of a server. Degraded: it works, and a setting there weakens a promise; the exit code stays 0."""
+"""The results on a line. Degraded: the server works, and a setting there weakens a guarantee; the exit code stays 0."""
 
 
 class DependencyUnreachable(Exception):
-    """A server did not answer as it should. The text says how."""
+    """A server did not answer as it should. The text says what it answered."""
 
 
 async def check(settings: Settings, out: TextIO) -> int:
-    """Listen for an instant, reach MongoDB, NATS and Stripe, all at once, and print a line for each.
+    """Listen for an instant, reach MongoDB, NATS and Stripe at the same time, and print a line for each.
 
-    Before them stands a line for each setting that is valid and probably not meant. Returns the exit code.
+    A line for each setting that is valid and probably a mistake precedes them. Returns the exit code.
     """
     for doubt in doubts(settings):
         print(f"warning  {doubt}", file=out)
     redactor = Redactor(secrets_of(settings))
-    http_code, words = await asyncio.to_thread(check_address, settings.host, settings.port)
-    print(_line("http", OK if http_code == os.EX_OK else FAILED, words), file=out)
+    http_code, text = await asyncio.to_thread(check_address, settings.host, settings.port)
+    print(_line("http", OK if http_code == os.EX_OK else FAILED, text), file=out)
     return max(http_code, await check_ports(real_ports(settings), out, redactor.scrub))
 
 
 def check_address(host: str | None, port: int) -> tuple[int, str]:
-    """Whether the service could listen there: an exit code, and words.
+    """Returns whether the service could listen there, as an exit code and a text.
 
-    A port at which this service answers already is well: the check then runs beside it.
+    A port at which this service already answers is no failure: the check then runs beside it.
     """
     try:
         sockets = listen(host, port)
@@ -58,37 +58,37 @@ def check_address(host: str | None, port: int) -> tuple[int, str]:
         return error.exit_code, str(error)
     for each in sockets:
         each.close()
-    return os.EX_OK, f"can listen on {place(host, port)}"
+    return os.EX_OK, f"can listen on {address_text(host, port)}"
 
 
 async def check_ports(ports: Ports, out: TextIO, scrub: Callable[[str], str] = str) -> int:
-    """Reach what these ports reach. They are closed at the end, whatever the end is.
+    """Reach the servers of these ports, print a line for each, and close the ports. Returns the exit code.
 
-    `scrub` makes words fit to be printed.
+    `scrub` makes a text fit to be printed.
     """
     transport, cards = ports.transport(), ports.cards()
-    looks = {
+    checks = {
         "mongodb": lambda: _store(ports.store),
         "nats": lambda: _transport(transport),
         "stripe": lambda: _cards(cards, ports.store),
     }
     try:
-        found = await asyncio.gather(*(_look(look) for look in looks.values()))
+        found = await asyncio.gather(*(_bounded(check_one) for check_one in checks.values()))
     finally:
         await asyncio.gather(ports.store.close(), transport.close(), cards.close())
-    for name, (outcome, words) in zip(looks, found, strict=True):
-        print(_line(name, outcome, scrub(words)), file=out)
+    for name, (outcome, text) in zip(checks, found, strict=True):
+        print(_line(name, outcome, scrub(text)), file=out)
     return os.EX_UNAVAILABLE if any(outcome == FAILED for outcome, _ in found) else os.EX_OK
 
 
-def _line(name: str, outcome: str, words: str) -> str:
-    return f"{name:8} {outcome:8} {words}"
+def _line(name: str, outcome: str, text: str) -> str:
+    return f"{name:8} {outcome:8} {text}"
 
 
-async def _look(look: Callable[[], Awaitable[str]]) -> tuple[str, str]:
+async def _bounded(check_one: Callable[[], Awaitable[str]]) -> tuple[str, str]:
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
-            return OK, await look()
+            return OK, await check_one()
     except TimeoutError:
         return FAILED, f"no answer within {REACH_TIMEOUT_S:.0f} s"
     except TransportDegraded as error:
@@ -112,7 +112,7 @@ async def _transport(transport: EventTransport) -> str:
 
 
 async def _cards(cards: CardProcessor, store: OrderStore) -> str:
-    """What a charge rests on: Stripe answers, the database is the key's account's, and the key may do all we need."""
+    """Check that Stripe answers, the database is the key's account's, and the key may make all our calls."""
     account = await cards.check()
     if not isinstance(account, StripeAccount):
         raise DependencyUnreachable(account.text)
@@ -126,5 +126,5 @@ async def _cards(cards: CardProcessor, store: OrderStore) -> str:
             raise DependencyUnreachable(f"STRIPE_KEY may not {permission.value}: {outcome.text}")
         if outcome is not None:
             raise DependencyUnreachable(f"whether STRIPE_KEY may {permission.value} is not known: {outcome.text}")
-    whose = "the database belongs to no account yet" if bound is None else "the database belongs to it"
-    return f"Stripe answers and takes our key, which is for {account} and may do all that we need; {whose}"
+    binding = "the database belongs to no account yet" if bound is None else "the database belongs to it"
+    return f"Stripe answers and takes our key, which is for {account} and may do all that we need; {binding}"

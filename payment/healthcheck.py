@@ -1,8 +1,10 @@
-"""`python -m payment.healthcheck`: asks the service of this environment, on this machine, whether it works.
+"""`python -m payment.healthcheck`: requests `/healthz` of the service on this machine.
 
-The Dockerfile's HEALTHCHECK. It asks the address that the service listens on, by the settings' own rule, and exits 0
-(healthy) or 1, with the reason on stdout, where `docker inspect` shows it. It is started every few seconds, so it
-imports neither the settings nor anything of the service: 45 ms, most of it Python's own start.
+The Dockerfile's HEALTHCHECK. It uses the address of the settings, by the settings' own rules, and exits with 0
+(healthy) or 1, with the reason on stdout, where `docker inspect` shows it. It starts every few seconds, so it imports
+neither the settings nor the service: it takes 45 ms, most of it Python's own start.
+
+Change together: `payment.process.listening`, and the Dockerfile's timeout.
 """
 
 import os
@@ -12,21 +14,21 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from payment.process.listening import EVERY_INTERFACE, place, where
+from payment.process.listening import EVERY_INTERFACE, address_text, host_and_port
 from payment.process.standard_streams import open_standard_streams, show
 
 PATH = "/healthz"
 DEADLINE_S = 3.0
-"""For all addresses together: below the 4 s that the Dockerfile's HEALTHCHECK gives."""
+"""For all addresses together: below the 4 s of the Dockerfile's HEALTHCHECK."""
 ANSWER_BYTES = 16_384
-"""What is read of an answer, at most: `/healthz` has some hundred bytes."""
+"""Bytes of an answer that are read, at most: `/healthz` has some hundred."""
 OK = 200
 SERVER = "payment"
-"""What our answers name in `Server`."""
+"""The name of this service in the header `Server` of its answers."""
 
 
 class HealthAnswer(NamedTuple):
-    """An answer to `GET /healthz`. `ours`: it names this service as the server."""
+    """An answer to `GET /healthz`. `ours`: its header `Server` names this service."""
 
     status: int
     ours: bool
@@ -34,10 +36,10 @@ class HealthAnswer(NamedTuple):
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Ask once and say what came; the exit code."""
+    """Request once and print the answer. Returns the exit code."""
     open_standard_streams()
     try:
-        host, port = where(environ)
+        host, port = host_and_port(environ)
     except ValueError:
         show("HOST or PORT is malformed: run.py says how", sys.stdout)
         return 1
@@ -46,16 +48,16 @@ def main(environ: Mapping[str, str]) -> int:
         return 1
     answer = ask(host, port)
     if answer is None:
-        show(f"no answer on {place(host, port)}", sys.stdout)
+        show(f"no answer on {address_text(host, port)}", sys.stdout)
         return 1
     show(f"{answer.status} {answer.body}", sys.stdout)
     return 0 if answer.status == OK else 1
 
 
 def ask(host: str | None, port: int, deadline_s: float = DEADLINE_S) -> HealthAnswer | None:
-    """The first answer of those addresses at which a service of this host and port can be reached from here.
+    """Returns the first answer of the addresses at which a service with this host and port can be reached from here.
 
-    None where nothing that speaks HTTP answers in time.
+    None where no HTTP server answers within `deadline_s`.
     """
     ends_at = time.monotonic() + deadline_s
     for each in _reached_at(host):

@@ -1,7 +1,7 @@
-"""Every label value that is known beforehand, so that counters exist and stand at 0 from the start.
+"""The label values that are known beforehand, so that their counters exist and are 0 from the start.
 
-Prometheus' `rate` and `increase` see no growth from nothing to 1: an alert that rests on them would miss the first
-alarm, or the first dead letter, of a process. Change together: whatever counts under a new label.
+Prometheus' `rate` and `increase` see no growth from a missing series to 1: an alert on them would miss the first alarm,
+or the first dead letter, of a process. Change together: any code that counts under a new label value.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ CHARGE_OUTCOMES = (
     "charged_too_late",
     "refunded_by_hand",
 )
-"""How the line of a charge says that it ended."""
+"""The values of `outcome` on a charge's line."""
 
 _ANSWERS: dict[str, tuple[type, ...]] = {
     "create": (IntentAnswer, Refused),
@@ -50,7 +50,7 @@ _ANSWERS: dict[str, tuple[type, ...]] = {
 
 
 def call_endings() -> Iterator[tuple[str, str]]:
-    """How calls to Stripe may end: the kind of endpoint, and the ending as the telemetry names it."""
+    """Yields how calls to Stripe may end: the kind of endpoint, and the ending as the telemetry names it."""
     for kind, answers in _ANSWERS.items():
         for answer in (*answers, Unclear):
             yield kind, answer.__name__.lower()
@@ -59,7 +59,7 @@ def call_endings() -> Iterator[tuple[str, str]]:
 
 
 def start_at_zero(metrics: Metrics) -> None:
-    """Make every counter whose labels are known."""
+    """Make every counter whose label values are known."""
     for event in ALARMS:
         metrics.alarms(event).inc(0)
     for outcome in CHARGE_OUTCOMES:

@@ -1,6 +1,6 @@
-"""The service put together: ports, mailboxes and the four actors, under their supervisor.
+"""The composition of the service: ports, mailboxes and the four actors, under their supervisor.
 
-This is the one place that knows all of them. Nothing is decided here, and nothing is reached before `run`.
+Only this module knows all of them. It decides nothing, and reaches no server before `run`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from payment.actors.http.actor import HttpActor, HttpConfig
 from payment.actors.http.admission import CONNECTIONS_MAX, connections_within
 from payment.actors.http.connections import Listening, ListeningSockets
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import ProcessIdentity
+from payment.actors.ledger.commit import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.in_flight import NATS, STRIPE, InFlightEffects
 from payment.actors.ledger.telemetry import LedgerTelemetry
@@ -26,12 +26,13 @@ from payment.actors.messages import (
 )
 from payment.actors.nats.actor import NatsActor
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.lifecycle import ChildSpec
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.runtime.supervisor import Supervisor
 from payment.actors.stripe.actor import StripeActor
-from payment.actors.stripe.queues import CONNECTIONS_LIMIT
+from payment.actors.stripe.rate_limiter import START_PER_S
+from payment.actors.stripe.scheduler import CONNECTIONS_LIMIT
 from payment.adapters.mongo.store import MongoStore
 from payment.adapters.nats.jetstream.transport import JetStreamTransport
 from payment.adapters.nats.login import shown_path
@@ -55,31 +56,31 @@ from payment.settings.secrets import passwords_in
 from payment.settings.values import NOT_SHOWN
 
 LEDGER_MAILBOX_LIMIT = 4_000
-"""Messages. A second or two of the ledger's work: more would only be answered too late."""
+"""Messages. One or two seconds of the ledger's work: later ones would be answered too late."""
 
 STRIPE_MAILBOX_LIMIT = 16_000
-"""Effects. Above what may be in hand (12,000 orders), so that it is never what refuses."""
+"""Effects. Above the limit of charges in flight (12,000), so that this mailbox is never the one that refuses."""
 
 NATS_MAILBOX_LIMIT = 16_000
-"""Events to publish, likewise."""
+"""Events to publish, for the same reason."""
 
 SETUP_DEADLINE_S = 5.0
-"""No setup waits for another machine: longer than this is a bug."""
+"""No setup waits for another machine: one that takes longer has a bug."""
 
 HANG_S = 15.0
-"""For one message. Each is the work of a few milliseconds; a busy machine may stall a process for a few seconds."""
+"""For one message. Each takes a few milliseconds; a busy machine may stall a process for a few seconds."""
 
 READY_WAITS_FOR_STRIPE_S = 5.0
-"""The process counts as starting until its key was looked at, which takes two round trips; where Stripe or MongoDB does
-not answer, no longer than this: charges are taken while Stripe is away, and wait."""
+"""How long the process stays in the phase STARTING until its Stripe key was checked, which takes two round trips. Where
+Stripe or MongoDB does not answer it is ready after this time: charges are accepted while Stripe is down, and wait."""
 
-READY_LOOK_EVERY_S = 0.02
-"""Between looks whether every actor is up: start to ready is measured in tenths of a second."""
+READY_CHECK_EVERY_S = 0.02
+"""Between checks whether every actor runs: the time from start to ready is measured in tenths of a second."""
 
 
 @dataclass(frozen=True)
 class MailboxLimits:
-    """How many messages each mailbox holds. A simulation makes them narrow, to see what full ones do."""
+    """The capacity of each mailbox, in messages. A simulation makes them small, to test full mailboxes."""
 
     ledger: int = LEDGER_MAILBOX_LIMIT
     stripe: int = STRIPE_MAILBOX_LIMIT
@@ -88,9 +89,9 @@ class MailboxLimits:
 
 @dataclass(frozen=True)
 class Ports:
-    """What the service needs of the world; a simulation passes fakes.
+    """The ports of the service; a simulation passes fakes.
 
-    Transport and cards are made anew for each new actor: connections do not outlive the actor that holds them.
+    Each new actor gets a new transport or card processor: connections do not outlive the actor that owns them.
     """
 
     store: OrderStore
@@ -100,13 +101,13 @@ class Ports:
     ids: Ids
     listening: Listening
     connections_max: int = CONNECTIONS_MAX
-    """Clients' connections that the process has file descriptors for."""
+    """Connections of clients for which the process has file descriptors."""
 
 
 def real_ports(settings: Settings, listening: list[socket.socket] | None = None) -> Ports:
-    """The real world, as the settings say. Nothing is reached yet.
+    """Returns the real ports for these settings. No server is reached yet.
 
-    `listening` are sockets that listen on the settings' address already; without them the HTTP actor opens its own.
+    `listening` are sockets that already listen on the settings' address; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
     return Ports(
@@ -121,7 +122,7 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
 
 
 def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTransport:
-    """The broker's transport: NATS Streaming where a cluster id is set, else JetStream."""
+    """Returns the broker's transport: NATS Streaming where a cluster id is set, else JetStream."""
     servers, login = [server.reveal() for server in settings.nats_url], settings.nats_login
     name, group = settings.nats_client_id, settings.queue_group_name
     if settings.nats_cluster_id is not None:
@@ -131,7 +132,7 @@ def event_transport(settings: Settings, clock: Clock, ids: Ids) -> EventTranspor
 
 
 def card_processor(settings: Settings) -> CardProcessor:
-    """Stripe, or whatever `STRIPE_API_BASE` names in its stead."""
+    """Returns Stripe, or the server that `STRIPE_API_BASE` names."""
     return StripeCards(settings.stripe_key.reveal(), settings.stripe_api_base, max_connections=CONNECTIONS_LIMIT)
 
 
@@ -156,10 +157,10 @@ class Service:
         self._stripe: Mailbox[StripeMessage] = Mailbox("stripe", limits.stripe)
         self._nats: Mailbox[NatsMessage] = Mailbox("nats", limits.nats)
         self._http: Mailbox[Never] = Mailbox("http", 1)
-        self._estimate = QueueEstimate()
+        self._estimate = PublishedEstimate(QueueEstimate(START_PER_S, START_PER_S))
         self._declines = DeclineLimit(settings.declines_per_user_limit, settings.declines_window_s, ports.clock)
         self._server: HttpActor | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notifying: set[asyncio.Task[None]] = set()
         self.supervisor = Supervisor(
             self._children(), ports.clock, ports.ids, on_restart=self._restarted, on_stopping=self._stopping
         )
@@ -170,21 +171,21 @@ class Service:
         try:
             return await self.supervisor.run(stop, abort)
         finally:
-            tasks = (ready, *self._telling)
+            tasks = (ready, *self._notifying)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._ports.store.close()
 
     def _stopping(self) -> None:
-        """Readiness goes false at once, before anything else stops."""
+        """Make `/readyz` unavailable at once, before anything else stops."""
         self.health.stopping()
         get_logger().info(Event.SERVICE_STOPPING)
 
     async def _ready(self) -> None:
         started = self._ports.clock.monotonic()
         while not self.supervisor.ready or self._waits_for_stripe(started):
-            await self._ports.clock.sleep(READY_LOOK_EVERY_S)
+            await self._ports.clock.sleep(READY_CHECK_EVERY_S)
         if self.health.phase is Phase.STARTING:
             self.health.ready()
             took_ms = round((self._ports.clock.monotonic() - started) * 1_000)
@@ -193,18 +194,19 @@ class Service:
             get_logger().info(Event.SERVICE_READY, port=port, outcome=status, took_ms=took_ms)
 
     def _waits_for_stripe(self, started: float) -> bool:
-        """Whether it is about to be known what our key is: without that "ready" would be a guess (F36, F48)."""
+        """Whether the check of our key is still expected: without its result "ready" would be a guess (F36, F48)."""
         health = self.health
-        store_away = health.is_known(Dependency.MONGODB) and not health.is_up(Dependency.MONGODB)
-        if health.is_known(Dependency.STRIPE) or store_away:
+        store_down = health.is_known(Dependency.MONGODB) and not health.is_up(Dependency.MONGODB)
+        if health.is_known(Dependency.STRIPE) or store_down:
             return False
         return self._ports.clock.monotonic() - started < READY_WAITS_FOR_STRIPE_S
 
     def _children(self) -> list[ChildSpec]:
-        """In the order of their start. They drain in reverse, each while those before it still work.
+        """The actors in the order of their start. They drain in reverse, each while the earlier ones still work.
 
-        Stripe drains first: no new charge starts, what is on the wire ends (a call takes 8 s at most), and HTTP is
-        still there to say so. What HTTP then tells as pending, what NATS still publishes, the ledger writes last.
+        Stripe drains first: no new charge starts, and calls on the wire end (a call takes 8 s at most) while HTTP still
+        runs to reply. HTTP then replies to its pending requests, NATS publishes what is left, and the ledger writes
+        last.
         """
         return [
             ChildSpec("mongo", self._mongo_actor, SETUP_DEADLINE_S, drain_deadline_s=2.0, hang_s=HANG_S),
@@ -216,7 +218,7 @@ class Service:
     def _mongo_actor(self) -> MongoActor:
         ports = self._ports
         client_id = self._settings.nats_client_id
-        # A new incarnation for each actor: what the last one had in hand, nobody knows the fate of.
+        # A new incarnation for each actor: the outcomes of its predecessor's in-flight effects are not known.
         identity = ProcessIdentity(
             f"{client_id}#{ports.ids.new()}",
             client_id,
@@ -269,25 +271,26 @@ class Service:
         return self._server
 
     def _restarted(self, name: str) -> None:
-        """The ledger asks again for what a dead actor had in hand. Its own restart is a new incarnation already."""
+        """Let the ledger release the dead actor's effects again. A restarted ledger is a new incarnation itself."""
         self.metrics.actor_restarts(name).inc()
         if name in (STRIPE, NATS) and not self._ledger.offer(ActorRestarted(name)):
-            # However full its mailbox is: what it is never told of it would take for in hand, and renew, for ever.
-            telling = asyncio.create_task(self._ledger.put(ActorRestarted(name)), name=f"{name} restarted")
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
+            # Wait for room in a full mailbox: without this message the ledger would renew the leases of the lost
+            # effects for ever.
+            notifying = asyncio.create_task(self._ledger.put(ActorRestarted(name)), name=f"{name} restarted")
+            self._notifying.add(notifying)
+            notifying.add_done_callback(self._notifying.discard)
 
     def _dependency_changed(self, dependency: Dependency, up: bool) -> None:
         self.metrics.dependency_up(dependency).set(1 if up else 0)
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """Every secret text of the settings: what the log masks wherever it turns up."""
+    """Returns every secret text of the settings, for the log to mask wherever it occurs."""
     login = settings.nats_login
     addresses = [settings.mongo_url.reveal(), *(url.reveal() for url in settings.nats_url)]
     keys = (settings.jwt_key, settings.jwt_key_previous, settings.stripe_key, settings.ops_key)
     texts = [key.reveal() for key in keys if key is not None] + [url for url in addresses if "@" in url]
     for key in (login.creds, login.nkey_seed, login.tls_key):
-        if key is not None and shown_path(key.reveal()) == NOT_SHOWN:  # else it is a path, which a person should see
+        if key is not None and shown_path(key.reveal()) == NOT_SHOWN:  # else it is a path, which an operator should see
             texts.append(key.reveal())
     return texts + [password for url in addresses for password in passwords_in(url)]

@@ -1,1 +1,1 @@
-"""Tools for who works on the service. Nothing in `payment` imports them."""
+"""Development tools. Nothing in `payment` imports them."""

@@ -1,8 +1,8 @@
-"""The table of tests/FAULTS.md: each row of the fault table, what covers it, and how often the simulation has met it.
+"""The table of tests/FAULTS.md: each row of the fault table, its tests, and how often the simulation has met it.
 
 Read off the code: tests name their rows in their docstrings, the simulation's faults and the mutants in their own
-fields, and what was met stands in the report of the last full run (`make simulate`). What a row says is
-ARCHITECTURE.md's.
+fields, and what was met stands in the report of the last full run (`make simulate`). The words of a row are those of
+docs/faults.md.
 """
 
 import ast
@@ -15,18 +15,18 @@ from typing import NamedTuple
 from tests.mutants.catalogue import MUTANTS
 from tests.simulation.faults import FAULTS
 from tests.simulation.reach import ALL_ROWS, ELSEWHERE, last_report
-from tools.made import table
+from tools.markdown import table
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS_SHOWN = 3
-"""Tests that are named for each row; of the others the number is."""
+"""Tests that are listed for each row; the others are counted."""
 
 _ROW = re.compile(r"^\| (F\d\d(?:, F\d\d)*) \| (.+?) \|", re.MULTILINE)
 _NAMES = re.compile(r"\b(F\d\d)(?: to (F\d\d))?\b")
 
 
 class Cover(NamedTuple):
-    """What covers one row. `tests` are pytest node ids, those with real servers first."""
+    """The coverage of one row. `tests` are pytest node ids, those with real servers first."""
 
     row: str
     what: str
@@ -34,17 +34,18 @@ class Cover(NamedTuple):
     faults: tuple[str, ...]
     mutants: int
     met: int | None
-    """In how many seeds of the last full run (0 for a row that it did not know); None: the simulation can't express it,
-    and `ELSEWHERE` says why."""
+    """Number of seeds of the last full run that met the row (0 for a row that it did not know); None where the
+    simulation can't express it, and `ELSEWHERE` has the reason.
+    """
 
     @property
     def covered(self) -> bool:
-        """By a test that names it, and by the simulation, where that can."""
+        """Whether a test names the row and, where it can be expressed, the simulation has met it."""
         return bool(self.tests) and (self.met is None or self.met > 0)
 
 
 def rows_named(text: str) -> set[str]:
-    """The rows that a docstring names, one by one or as "F03 to F13"."""
+    """Returns the rows that a docstring names, singly or as "F03 to F13"."""
     named: set[str] = set()
     for first, last in _NAMES.findall(text):
         named.update(f"F{number:02d}" for number in range(int(first[1:]), int((last or first)[1:]) + 1))
@@ -52,7 +53,7 @@ def rows_named(text: str) -> set[str]:
 
 
 def covers() -> list[Cover]:
-    """Every row, in order."""
+    """Returns the coverage of every row, in order."""
     met, tests, what = last_report()["rows"], _tests_by_row(), _words()
     return [
         Cover(
@@ -68,8 +69,8 @@ def covers() -> list[Cover]:
 
 
 def _words() -> dict[str, str]:
-    """What ARCHITECTURE.md says of each row."""
-    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    """The words of docs/faults.md for each row."""
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
     return {row: what for rows, what in _ROW.findall(text) for row in rows.split(", ")}
 
 
@@ -88,16 +89,16 @@ def _real_ones_first(path: Path) -> tuple[bool, bool, str]:
 
 
 def _test_functions(path: Path) -> Iterator[tuple[str, str]]:
-    """The tests of a file and what they say."""
+    """Yields name and docstring of each test of a file."""
     if path.parent.name == "simulation":
-        return  # they test the simulation, whose own word stands in the other columns
+        return  # they test the simulation, which has its own columns
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node.name, ast.get_docstring(node) or ""
 
 
 def markdown() -> str:
-    """The whole table, and what the last full run came to."""
+    """Returns the whole table, with the totals of the last full run."""
     run = last_report()
     head = "row | fault or race | faults of the simulation | met in seeds | mutants | tests that name it"
     seeds = f"{run['seeds']:,} seeds, {run['entries']:,} entries of their journals, {run['violations']} laws broken."
@@ -110,5 +111,5 @@ def _row(cover: Cover) -> str:
     shown = ", ".join(f"`{test}`" for test in cover.tests[:TESTS_SHOWN])
     more = len(cover.tests) - TESTS_SHOWN
     tests = f"{shown} and {more} more" if more > 0 else shown
-    cells = (cover.row, cover.what, faults or "what every schedule does", met, str(cover.mutants or "-"), tests)
+    cells = (cover.row, cover.what, faults or "every schedule", met, str(cover.mutants or "-"), tests)
     return " | ".join(cells)

@@ -1,7 +1,7 @@
-"""`python tools/install.py REQUIREMENT…`: pip, with a line of progress, and with words for what a newcomer may meet.
+"""`python tools/install.py REQUIREMENT…`: runs pip with a line of progress, and explains likely failures.
 
-Runs inside the environment that it installs into, before anything is installed there: only the standard library. Its
-exit code is pip's, or 69 (EX_UNAVAILABLE) where the package index could not be reached.
+It runs inside the environment that it installs into, before anything is installed there, so it uses only the standard
+library. Its exit code is pip's, or 69 (EX_UNAVAILABLE) where the package index could not be reached.
 """
 
 import os
@@ -17,7 +17,7 @@ PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-
 PATIENCE = ("--retries", "2", "--timeout", "15")
 """pip's own five retries keep a machine without a network waiting for more than half a minute."""
 PLAIN_LINE_EVERY_S = 5.0
-"""Between lines of progress where there is no terminal to rewrite one line on."""
+"""Between lines of progress without a terminal, in seconds."""
 SHOWN_LINES = 15
 """Lines of pip's output that are shown after a failure."""
 STEP = re.compile(r"(?P<what>Collecting|Downloading|Building|Installing|Preparing)\s+(?P<of>[^\s=<>\[;(]+)")
@@ -25,7 +25,9 @@ UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|Max retries exceeded|ProxyError"
     r"|Could not fetch URL|Network is unreachable|from versions: none"
 )
-"""pip 23 to 25 where the index does not answer: urllib3's errors, or after its retries, as if no version existed."""
+"""The output of pip 23 to 25 where the index does not answer: urllib3's errors, or after its retries an error as if no
+version existed.
+"""
 NO_NETWORK = (
     "The package index did not answer, so nothing could be installed. Is this machine online? Behind a proxy set "
     "HTTPS_PROXY; with an index of your own set PIP_INDEX_URL. Then run the same command again."
@@ -34,7 +36,7 @@ DISK_FULL = "The disk is full: nothing more could be installed. Make room, and r
 
 
 class Progress:
-    """How far pip is: one line that is rewritten on a terminal, a line now and then elsewhere."""
+    """The progress of pip: one line that is rewritten on a terminal, lines at intervals elsewhere."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -43,7 +45,7 @@ class Progress:
         self._packages = 0
 
     def line(self, text: str) -> None:
-        """Take in one line of pip's output."""
+        """Process one line of pip's output."""
         step = STEP.match(text.strip())
         if step is None:
             return
@@ -65,7 +67,9 @@ class Progress:
 
 
 def follow(lines: Iterable[str], progress: Progress) -> tuple[list[str], str | None]:
-    """Show progress while pip writes. Returns its last lines, and what most likely went wrong, if it did, in words."""
+    """Show progress while pip writes. Returns its last lines, and a text about the likely cause of a failure, or
+    None.
+    """
     last, cause = deque[str](maxlen=SHOWN_LINES), None
     for line in lines:
         last.append(line.rstrip())

@@ -1,4 +1,4 @@
-"""What our service is measured against: programs of their own, each run as `python -m bench.contenders.NAME`.
+"""The programs that our service is compared with, each run as `python -m bench.contenders.NAME`.
 
-They read the same environment as the service does. Nothing of the service may be imported here.
+They read the service's environment variables. They must not import the service.
 """

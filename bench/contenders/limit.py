@@ -1,6 +1,6 @@
 """The limit: HTTP, the JWT and the Stripe call alone. No store, no events, no guarantee.
 
-What it costs to charge a card with aiohttp and the stripe library, called as its documentation says.
+It measures the cost of charging a card with aiohttp and the stripe library, used as documented.
 """
 
 import os

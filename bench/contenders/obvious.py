@@ -1,8 +1,9 @@
-"""The obvious service, as a good engineer writes it: find the order, check, charge, insert, publish, reply.
+"""The obvious service: a straightforward implementation. It finds the order, checks it, charges, inserts, publishes,
+replies.
 
-No guard against anything that happens between two of these lines. Written to be quick and fair: pooled connections,
-no access log, no telemetry of Stripe's library, one publish that JetStream acknowledges. It charges by the Charges API,
-in one call; `bench.contenders.intents` is the same service with PaymentIntents.
+It has no protection against a failure between two of these steps. It is written to be fast, for a fair comparison:
+pooled connections, no access log, no telemetry of Stripe's library, one publish that JetStream acknowledges. It charges
+by the Charges API, in one call; `bench.contenders.intents` is the same service with PaymentIntents.
 """
 
 import json
@@ -19,7 +20,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 Order = dict[str, Any]
 Charge = Callable[[Order, str], Awaitable[str]]
-"""Charges an order by a card token; gives the charge's id, or raises stripe.StripeError."""
+"""Charges an order by a card token; returns the charge's id, or raises stripe.StripeError."""
 
 
 def refuse(status: int, message: str) -> web.Response:
@@ -75,7 +76,7 @@ async def connections(app: web.Application) -> AsyncIterator[None]:
 
 
 def serve(how: Charge) -> None:
-    """Run the service until it is stopped, charging in this way."""
+    """Run the service until it is stopped. `how` charges an order."""
     app = web.Application()
     app["charge"] = how
     app.cleanup_ctx.append(connections)

@@ -1,2 +1,3 @@
-"""The rows of the table: each module measures one or a few goals. `NAME` selects it, `EXPECTED_S` says how long it
-takes on a quiet machine, `run` gives its rows."""
+"""The rows of the table: each module measures one or a few goals. `NAME` selects it, `EXPECTED_S` is its duration on a
+quiet machine in seconds, `run` returns its rows.
+"""

@@ -1,4 +1,4 @@
-"""Which contenders can run here."""
+"""The contenders that can run on this machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a charge costs at 32 at once, with a Stripe without latency: CPU, charges a second, store operations.
+"""The cost of a charge with 32 concurrent clients and a Stripe without latency: CPU, charges a second, store
+operations.
 
-An order's coming in is measured apart from its charge: with `STRIPE_PREPARE` its PaymentIntent is created then.
+Receiving an order is measured apart from its charge: with `STRIPE_PREPARE` its PaymentIntent is created then.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ CHARGES, QUICK_CHARGES = 2_000, 1_000
 COUNTED_WARM_CHARGES, COUNTED_CHARGES = 3_000, 1_000
 CPU_TO_OBVIOUS, CPU_TO_LIMIT, PER_S_TO_OBVIOUS, CPU_TO_BEFORE = 0.5, 1.5, 1.5, 1.25
 DOCUMENTS_A_CHARGE = 3
-"""The attempt, its outcome, and that its event is out."""
+"""Documents written for a charge: the attempt, its outcome, and that its event is published."""
 SPARE_DOCUMENTS = 0.05
-"""Of a charge: what a sweep, or a lease, may write beside it."""
+"""Tolerance for a charge: a sweep or a lease may write too."""
 Rounds = dict[str, list[Measured]]
 Counted = dict[str, dict[str, float]]
 COMING_IN, PAYING = "order comes in", "charge"
@@ -85,7 +86,9 @@ def _rows_of(name: str, rounds: Rounds) -> list[Row]:
 
 
 def _row_beside_before(name: str, rounds: Rounds) -> Row:
-    """By release 0.1.0's own rounds in this run, where a checkout of it was given; else by its stored results."""
+    """Compare with release 0.1.0's rounds in this run, where a checkout of it was given; else with its stored
+    results.
+    """
     mine, in_this_run = cpu_ms(rounds, name), BEFORE in rounds
     coming_in = spread([each.taking_in_cpu_ms for each in rounds[name]])
     theirs = cpu_ms(rounds, BEFORE) if in_this_run else [before.to_limit().median * ms for ms in cpu_ms(rounds, LIMIT)]
@@ -106,22 +109,28 @@ def _row_of_others(rounds: Rounds) -> Row:
     others = [name for name in rounds if name in (LIMIT, OBVIOUS, INTENTS, BEFORE)]
     costs = {name: spread(cpu_ms(rounds, name)) for name in others}
     rates = {name: spread(per_s(rounds, name)) for name in others}
-    said = "; ".join(f"{name} {with_spread(costs[name])} ms, {with_spread(rates[name])}/s" for name in costs)
+    measured_text = "; ".join(f"{name} {with_spread(costs[name])} ms, {with_spread(rates[name])}/s" for name in costs)
     load = spread([each.result.cpu_s * 1_000 / each.charged for all_of in rounds.values() for each in all_of])
     detail = {"cpu_ms": costs, "per_s": rates, "load_cpu_ms": load}
     return Row(
-        scenario=NAME, what="beside it", goal="", measured=said, met=None, rounds=len(load.rounds), detail=detail
+        scenario=NAME,
+        what="beside it",
+        goal="",
+        measured=measured_text,
+        met=None,
+        rounds=len(load.rounds),
+        detail=detail,
     )
 
 
 def store_writes(bench: Bench, names: list[str]) -> Row:
-    """Counted by a proxy, in a run of its own that is not timed."""
+    """Count store operations by a proxy, in a separate run that is not timed."""
     return row_of_writes({name: _counted(bench, name) for name in names})
 
 
 def row_of_writes(found: dict[str, Counted]) -> Row:
-    """For each contender what an order's coming in and its charge asked of MongoDB."""
-    said = [
+    """Returns the row of each contender's MongoDB operations for receiving an order and for charging it."""
+    measured_text = [
         f"{name} {shown(each[PAYING].get(DOCUMENTS, 0.0))} in {shown(sum_of(each[PAYING]))} commands "
         f"(an order {shown(each[COMING_IN].get(DOCUMENTS, 0.0))})"
         for name, each in found.items()
@@ -131,7 +140,7 @@ def row_of_writes(found: dict[str, Counted]) -> Row:
         scenario=NAME,
         what="documents written a charge, 32 at once",
         goal=f"{DOCUMENTS_A_CHARGE}",
-        measured="; ".join(said),
+        measured="; ".join(measured_text),
         met=max(ours) <= DOCUMENTS_A_CHARGE + SPARE_DOCUMENTS,
         rounds=1,
         detail={"a_charge": found},
@@ -153,13 +162,13 @@ def _counted(bench: Bench, name: str) -> Counted:
 
 
 def _count(contender: Contender) -> dict[str, float]:
-    """What was asked of MongoDB since the last count, for each of the orders."""
+    """Returns the MongoDB operations since the last count, divided by the number of orders."""
     assert contender.counting is not None
     return {what: number / COUNTED_CHARGES for what, number in contender.counting.count().items()}
 
 
 def sum_of(found: dict[str, float]) -> float:
-    """Commands of all kinds; the documents that they carry are counted beside."""
+    """Returns the number of commands of all kinds, without the documents that they carry."""
     return sum(number for what, number in found.items() if what != DOCUMENTS)
 
 

@@ -1,7 +1,7 @@
-"""At half of its capacity, Stripe taking 400 ms a call: how much of the slowest hundredth's wait is ours.
+"""The service at half of its capacity, with a Stripe that takes 400 ms a call: the latency that the service adds at
+p99.
 
-People come by chance (exponential gaps, the same in each round), whoever waits meanwhile. Capacity is what `cpu`
-measured.
+Customers arrive at random (exponential gaps, the same in each round), however many wait. `cpu` measures the capacity.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run(bench: Bench) -> list[Row]:
 
 
 def comings(per_s: float, for_s: float) -> list[float]:
-    """The seconds at which people come."""
+    """Returns the seconds at which customers arrive."""
     chance = Random(SEED)  # not a secret
     gaps = iter(lambda: chance.expovariate(per_s), None)
     return list(takewhile(lambda at: at < for_s, accumulate(gaps)))

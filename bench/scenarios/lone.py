@@ -1,8 +1,8 @@
-"""One client at a time, as when nothing is on sale: what the service adds to Stripe's own time.
+"""One client at a time, as without a sale: the latency that the service adds to Stripe's.
 
-Group commit must not cost a lone request its latency. Each client pauses between its charges, so that the pace at which
-Stripe may be asked is never what is seen. Stripe's own time is what the limit's request takes in the same round less
-what HTTP costs, which nobody can tell apart: so it is taken as nothing, for all contenders alike.
+Group commit must not add latency to a single request. Each client pauses between its charges, so that the rate limiter
+towards Stripe has no effect. Stripe's own time is the duration of the limit's request in the same round minus the cost
+of HTTP. The two can't be separated, so Stripe's time counts as zero for all contenders.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""On sale: 3,000 customers pay within one second; a call to Stripe takes 400 ms, and 429 is answered past its limits.
+"""A sale: 3,000 customers pay within one second; a call to Stripe takes 400 ms, and Stripe answers 429 past its limits.
 
 Stripe has two limits (docs.stripe.com/rate-limits): one for each endpoint and one for the account as a whole. Here both
 are 100 a second, so that 3,000 charges take 30 s at best where the intents were created before the sale
 (`STRIPE_PREPARE`): one confirm each. Without, each is a create and a confirm, and the account's limit makes it 60 s.
 The last sale has the limits of a new account, 25 a second for an endpoint, and 750 customers: 30 s at best.
 
-The service runs each sale twice in one process: first its rates are learned from 25 a second up, then they are known.
-Beside it the obvious service, by charges and by intents. Customers who get 202 ask again afterwards. Times are of one
-clock, that of the machine.
+The service runs each sale twice in one process: first it learns its rates from 25 a second up, then it knows them. The
+obvious service runs too, with charges and with intents. Customers who get 202 send a GET afterwards. All times are of
+the machine's clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEARNED_TIMES, KNOWN_TIMES = 1.3, 1.1
 REFUSED_SHARE, OVERTAKEN_S = 0.03, 1.0
 ASKING_AT_ONCE = 32
 LONGEST_TIMES = 3.0
-"""A sale that takes so much longer than at best is given up."""
+"""The multiple of the best time after which a sale is abandoned."""
 TURNED_AWAY_DEADLINE_S = 60.0
 SEED = 30
 DEFAULT_RATE_PER_S = "100"
@@ -44,19 +44,21 @@ LEARNED, KNOWN, NEW_ACCOUNT = "rates learned", "rates known", "limits of a new a
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How many customers come, and what Stripe allows."""
+    """The number of customers of a sale, and Stripe's limits."""
 
     customers: int = CUSTOMERS
     endpoint_per_s: float = ENDPOINT_PER_S
     account_per_s: float = ACCOUNT_PER_S
 
     def at_best_s(self, calls_a_charge: int) -> float:
-        """How long Stripe's limits make the sale take, where each charge is so many calls to different endpoints."""
+        """Returns the shortest duration that Stripe's limits allow, in seconds, for `calls_a_charge` calls to different
+        endpoints.
+        """
         return self.customers / min(self.endpoint_per_s, self.account_per_s / calls_a_charge)
 
 
-class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """What Stripe counted during one sale: when each order was charged, requests and refusals by endpoint."""
+class StripeCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Stripe's counts of one sale: when each order was charged, requests and refusals by endpoint."""
 
     charges: dict[str, list[float]]
     requests: Counter[str]
@@ -64,7 +66,7 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sale(msgspec.Struct, kw_only=True):
-    """What one sale came to. Times in seconds since its first customer came; `name` tells two sales apart."""
+    """The result of one sale. Times are in seconds since the first customer's arrival; `name` identifies the sale."""
 
     name: str
     customers: int
@@ -113,12 +115,12 @@ def name_of(contender: str, how: str) -> str:
 
 
 def sale(bench: Bench, contender: Contender, terms: Terms, how: str) -> Sale:
-    """One sale, to its last charge."""
+    """Run one sale until its last charge."""
     orders, name = new_orders(terms.customers), name_of(contender.name, how)
     bench.stripe(LATENCY_MS, terms.endpoint_per_s, terms.account_per_s)
     bench.progress.step(f"{name}: orders come in")
     contender.take_in(orders)
-    before = bench.books()
+    before = bench.audit()
     bench.progress.step(f"{name}: {terms.customers} customers pay")
     result = bench.load(
         Job(port=contender.port, orders=orders, at=coming(terms.customers), deadline_s=TURNED_AWAY_DEADLINE_S)
@@ -126,19 +128,21 @@ def sale(bench: Bench, contender: Contender, terms: Terms, how: str) -> Sale:
     at_best_s = terms.at_best_s(contender.calls_a_charge)
     if contender.is_ours:
         all_charged(bench, terms.customers, LONGEST_TIMES * at_best_s)
-    after = bench.books()
+    after = bench.audit()
     asked = sorted(result.places)
-    # The limits are Stripe's, not ours: a customer who waited may ask as soon as there is room.
-    looked = Job(port=contender.port, orders=asked, paths=[result.places[each] for each in asked])
-    found = bench.load(msgspec.structs.replace(looked, clients=ASKING_AT_ONCE)).paid if asked else 0
+    # The limits are Stripe's: a waiting customer may be charged as soon as they allow it.
+    queries = Job(port=contender.port, orders=asked, paths=[result.places[each] for each in asked])
+    found = bench.load(msgspec.structs.replace(queries, clients=ASKING_AT_ONCE)).paid if asked else 0
     requests, refused = (Counter(after[what]) - Counter(before[what]) for what in ("requests", "refused"))
-    books = Books(charges=after["charges"], requests=requests, refused=refused)
-    return summed_up(name, orders, result, books, at_best_s, found)
+    counts = StripeCounts(charges=after["charges"], requests=requests, refused=refused)
+    return summed_up(name, orders, result, counts, at_best_s, found)
 
 
-def summed_up(name: str, orders: list[str], result: Result, books: Books, at_best_s: float, found_paid: int) -> Sale:
-    """What the load generator and Stripe saw of one sale."""
-    began, times = min(result.sent_at), books.charges
+def summed_up(
+    name: str, orders: list[str], result: Result, counts: StripeCounts, at_best_s: float, found_paid: int
+) -> Sale:
+    """Combine the results of the load generator and of Stripe into a sale."""
+    began, times = min(result.sent_at), counts.charges
     pairs = charged(result, orders, times)
     ended = [at + took for at, took in zip(result.sent_at, result.took_s, strict=True)]
     turned_away = [at - began for at, status in zip(ended, result.status, strict=True) if status not in ANSWERED]
@@ -150,8 +154,8 @@ def summed_up(name: str, orders: list[str], result: Result, books: Books, at_bes
         refused_at_s=sorted(round(at, 3) for at in turned_away),
         done_s=max(at for _, at in pairs) - began,
         once=sum(len(at) == 1 for at in times.values()),
-        requests_to_stripe=dict(books.requests),
-        refused_by_stripe=books.refused.total() / books.requests.total(),
+        requests_to_stripe=dict(counts.requests),
+        refused_by_stripe=counts.refused.total() / counts.requests.total(),
         overtaken_most_s=percentile(overtaken_s(pairs), 100),
         statuses={str(status): result.status.count(status) for status in sorted(set(result.status))},
         found_paid=found_paid,
@@ -160,13 +164,13 @@ def summed_up(name: str, orders: list[str], result: Result, books: Books, at_bes
 
 
 def coming(customers: int) -> list[float]:
-    """When each customer comes: by chance, all within the second, the same in each sale."""
+    """Returns each customer's arrival time: random, all within the second, the same in each sale."""
     chance = Random(SEED)  # not a secret
     return sorted(chance.uniform(0.0, SECOND_S) for _ in range(customers))
 
 
 def charged(result: Result, orders: list[str], times: dict[str, list[float]]) -> list[tuple[float, float]]:
-    """For each order that was charged: when its customer came, and when it was charged first."""
+    """Returns, for each charged order, its customer's arrival time and the time of its first charge."""
     came = {orders[which]: at for which, at in zip(result.which, result.sent_at, strict=True)}
     return [(came[order], at[0]) for order, at in times.items() if order in came]
 
@@ -200,5 +204,5 @@ def _row_beside(found: Sale) -> Row:
 
 
 def details(rows: list[Row]) -> dict[str, dict[str, Any]]:
-    """The sales among the rows of a run, by their names."""
+    """Returns the sales among the rows of a run, by name."""
     return {row.detail["name"]: row.detail for row in rows if row.scenario == NAME}

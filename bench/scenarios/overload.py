@@ -1,7 +1,7 @@
-"""Ten times the load that the service can bear, for 20 s: whom it takes it serves, the others it tells so at once.
+"""Ten times the load that the service can handle, for 20 s: it serves accepted requests and rejects the others at once.
 
-Who is refused with 503 comes again, as people do. Afterwards everybody leaves, and somebody pays four times a second:
-normal is when they are all charged within a second again.
+A customer who is refused with 503 comes again. Afterwards only one request comes every 250 ms: the service is normal
+again when all of them are charged within a second.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from bench.bench import Bench
 from bench.contender import OURS, new_orders
 from bench.figures import percentile, shown
 from bench.load import UNAVAILABLE, Job, Result
-from bench.process import MemoryWatch, memory_mb
+from bench.process import MemoryPeak, memory_mb
 from bench.table import Row
 
 NAME = "overload"
 EXPECTED_S = 90.0
 TIMES, LONG_S = 10.0, 20.0
 TAKEN_AT_MOST = 12_000
-"""Charges that the service takes in hand (payment.actors.ledger.actor.CHARGES_IN_FLIGHT_LIMIT)."""
+"""The service's limit of charges in flight (payment.actors.ledger.actor.CHARGES_IN_FLIGHT_LIMIT)."""
 SPARE = 1.5
-"""Orders beyond what can be taken: the refused ones come again, and must not run out."""
+"""Orders beyond the service's capacity, as a factor: refused ones come again, and orders must not run out."""
 PROBES, PROBE_EVERY_S, PROMPT_S = 160, 0.25, 1.0
 SERVED_TO_CAPACITY, REFUSED_WITHIN_MS, NORMAL_WITHIN_S, MOST_MB = 0.9, 50.0, 5.0, 400.0
 
@@ -34,16 +34,16 @@ def run(bench: Bench) -> list[Row]:
     before_mb, offered = memory_mb(contender.pid), round(capacity_per_s * TIMES * LONG_S)
     bench.progress.step(f"{capacity_per_s * TIMES:.0f} charges a second for {LONG_S:g} s")
     at = [LONG_S * place / offered for place in range(offered)]
-    with MemoryWatch(contender.pid) as watch:
+    with MemoryPeak(contender.pid) as peak:
         result = bench.load(Job(port=contender.port, orders=orders, at=at, again=True, deadline_s=LONG_S))
         after = bench.load(
             Job(port=contender.port, orders=probes, at=[PROBE_EVERY_S * place for place in range(PROBES)])
         )
-    charges = bench.books()["charges"]
+    charges = bench.audit()["charges"]
     served_per_s = sum(at[0] <= result.began_at + LONG_S for at in charges.values()) / LONG_S
     twice = sum(len(at) > 1 for at in charges.values())
     bench.dismiss(contender)
-    return [_row(capacity_per_s, served_per_s, result, after, watch.most_mb, before_mb, twice)]
+    return [_row(capacity_per_s, served_per_s, result, after, peak.most_mb, before_mb, twice)]
 
 
 def _row(
@@ -95,7 +95,7 @@ def _row(
 
 
 def normal_after_s(after: Result) -> float:
-    """When the first probe was sent from which on all were charged promptly."""
+    """Returns when the first of the later requests was sent from which on all were charged promptly, in seconds."""
     since = after.ended_at
     for sent_at, took_s, status in reversed(list(zip(after.sent_at, after.took_s, after.status, strict=True))):
         if status != 201 or took_s > PROMPT_S:

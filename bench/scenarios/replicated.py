@@ -1,7 +1,7 @@
-"""How many orders a second are replicated from the bus, beside a bare loop of bulk writes of the same documents.
+"""Orders a second that are replicated from the bus, compared with a bare loop of bulk writes of the same documents.
 
-The events are published while the service is stopped by a signal, so that nothing but its own work is timed; the loop
-writes what the service has written, in batches of its size, with its indexes and its write concern.
+The events are published while the service is stopped by a signal, so that only its own work is timed; the loop writes
+the documents that the service has written, with its batch size, indexes and write concern.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from bench.figures import ratios, spread
 from bench.scenarios.available import contenders
 from bench.scenarios.cpu import with_spread
 from bench.table import Row
-from payment.adapters.mongo.documents import DUE_MS
 
 NAME = "replicated"
 EXPECTED_S = 80.0
 ORDERS, QUICK_ORDERS = 4_000, 2_000
 WARM_ORDERS = 1_000
 WRITES_IN_A_BATCH = 200
-"""As many as the ledger takes into one commit (payment.actors.ledger.actor.ORDERS_IN_A_COMMIT_LIMIT)."""
+"""The number of orders in one commit of the ledger (payment.actors.ledger.actor.ORDERS_IN_A_COMMIT_LIMIT)."""
 TO_BARE_LOOP = 0.7
 
 
@@ -58,7 +57,7 @@ def _row(bench: Bench, name: str) -> Row:
 
 
 def replicate(contender: Contender, orders: list[str]) -> float:
-    """Seconds from the service's going on to the last order's being stored."""
+    """Returns the seconds from resuming the service until the last order is stored."""
     contender.process.pause()
     try:
         contender.publish(orders)
@@ -69,11 +68,10 @@ def replicate(contender: Contender, orders: list[str]) -> float:
 
 
 def write(contender: Contender, documents: list[Document]) -> float:
-    """Seconds of a bare loop that writes these documents to a collection of its own."""
+    """Returns the seconds of a bare loop that writes these documents to a separate collection."""
     collection = contender.database[f"bare_{uuid4().hex[:8]}"].with_options(
         write_concern=WriteConcern(w="majority", j=True)
     )
-    collection.create_index([(DUE_MS, ASCENDING)], sparse=True)
     collection.create_index([("due", ASCENDING)], sparse=True)
     collection.create_index([("payment.id", ASCENDING)], sparse=True, unique=True)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""From the start of the process to ready, and the memory of a service that has nothing to do."""
+"""The time from the start of the process to readiness, and the memory of an idle service."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""300,000 orders stored, 1,000 of them with a deadline: what a charge then costs, beside an empty store.
+"""The cost of a charge with 300,000 stored orders, 1,000 of them with a deadline, compared with an empty store.
 
-The stored ones are copies of an order that the service has written itself. 299,000 are paid; 1,000 are under a lease
-of another process, so that the index of deadlines holds them and the sweep has nothing to take over meanwhile.
+The stored orders are copies of an order that the service has written. 299,000 are paid; 1,000 are under a lease of
+another process, so that the index of deadlines holds them and the sweep takes none of them over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from bench.contender import OURS, Contender, new_orders
 from bench.figures import ratios, spread
 from bench.scenarios.cpu import CHARGES, QUICK_CHARGES, with_spread
 from bench.table import Row
-from payment.adapters.mongo.writes import due_fields
 
 NAME = "stored"
 EXPECTED_S = 180.0
@@ -66,7 +65,7 @@ def fill(contender: Contender, count: int, bench: Bench) -> None:
 
 
 def copies(paid: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    due = due_fields(datetime.now(UTC) + DUE_IN)
+    held = {"due": datetime.now(UTC) + DUE_IN, "holder": "another"}
     for place, order in enumerate(new_orders(count)):
         copy = paid | {"_id": order, "payment": paid["payment"] | {"id": f"p{order}"}}
-        yield copy | due | {"holder": "another"} if place < DUE else copy
+        yield copy | held if place < DUE else copy

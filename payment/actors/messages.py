@@ -1,28 +1,34 @@
-"""What lies in the actors' mailboxes. Every arrow of state goes through the ledger (the Mongo actor's mailbox).
+"""What lies in the actors' mailboxes. Every change of an order goes through the ledger (the Mongo actor's mailbox).
 
-    HTTP    ──  ChargeOrder, GetPayment  ──▶  ledger   answered through the message's own future
-    NATS    ──  EventReceived, InvalidEventReceived ──▶  ledger   answered through the message's `settle`
-    Stripe  ──  EffectCompleted                ──▶  ledger
-    Stripe  ──  AccountRead                ──▶  ledger   answered through the message's own future
-    NATS    ──  EffectCompleted                ──▶  ledger
+    HTTP    ──  ChargeOrder, GetPayment  ──────────────▶  ledger   answered through the message's own future
+    HTTP    ──  AnswerBy  ─────────────────────────────▶  ledger
+    NATS    ──  EventReceived, InvalidEventReceived  ──▶  ledger   answered through the message's `settle`
+    Stripe  ──  EffectCompleted  ──────────────────────▶  ledger
+    Stripe  ──  AccountRead  ──────────────────────────▶  ledger   answered through the message's own future
+    NATS    ──  EffectCompleted  ──────────────────────▶  ledger
     ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
                 ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
-    ledger  ──  PublishEvent               ──▶  NATS
+    ledger  ──  PublishEvent  ─────────────────────────▶  NATS
 
-Only messages that hold a future or a callback are mutable things; whatever they carry is frozen.
+Every message is frozen. Where a sender waits for an answer, the message carries a future or a callback, which the
+receiver uses once; what the receiver has to remember of a message it keeps in an object of its own.
 """
 
 import asyncio
 import enum
-from collections.abc import Callable
+from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from payment.core.account import StripeAccount
 from payment.core.effects import PublishEvent, StripeEffect
 from payment.core.messages import ChargeRequested, Message, OrderCancelled, OrderCreated
 from payment.core.replies import PaymentView, Reply, Unavailable
 from payment.ports.cards import Handover
+
+
+def _new_future() -> "asyncio.Future[None]":
+    return asyncio.get_running_loop().create_future()
 
 
 class ChargeReply(Struct, frozen=True):
@@ -38,16 +44,18 @@ class ChargeReply(Struct, frozen=True):
 
 
 class PaymentReply(Struct, frozen=True):
-    """A payment as its owner may see it. `handover`: the intent awaits its customer, as Stripe said just now."""
+    """A payment as its owner may see it. `handover` is there where the intent has just been retrieved as awaiting."""
 
     view: PaymentView
     handover: Handover | None = None
 
 
-class ChargeOrder(Struct, eq=False):
+class ChargeOrder(Struct, frozen=True, eq=False):
     """HTTP asks the ledger to charge an order. The ledger sets `answer` exactly once, and by `deadline` at the latest.
 
-    `deadline` is in seconds of the clock's `monotonic`: a request that is still pending then is told so (202).
+    `deadline` and `asked_at` are in seconds of the clock's `monotonic`. At its deadline a request is answered with what
+    is known then. The ledger sets `decided` when it first decides about the request: what it may still wait for after
+    that is a write, or Stripe.
     """
 
     request: ChargeRequested
@@ -55,19 +63,14 @@ class ChargeOrder(Struct, eq=False):
     asked_at: float
     request_id: str
     answer: "asyncio.Future[ChargeReply]"
-    decided: bool = False
-    """The ledger has looked at it: what it may still wait for is a write, or Stripe."""
-    supersedes: bool = False
-    """The request waits until the order's last intent is known canceled, and is decided again then."""
-    write_sent: bool = False
-    """The request has entered a write: from here on nobody may say that nothing was charged."""
+    decided: "asyncio.Future[None]" = field(default_factory=_new_future)
 
 
-class GetPayment(Struct, eq=False):
+class GetPayment(Struct, frozen=True, eq=False):
     """HTTP asks for a payment by its id or by its order's, one of the two. None: there is no such payment.
 
-    `user_id` is the client's: only an owner's request makes the ledger look at an intent that awaits its customer. HTTP
-    still compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
+    `user_id` is the client's: only an owner's request makes the ledger retrieve an intent that awaits its customer.
+    HTTP still compares the view's owner, and answers 403 itself. `deadline` is in seconds of the clock's `monotonic`.
     """
 
     user_id: str
@@ -75,6 +78,15 @@ class GetPayment(Struct, eq=False):
     answer: "asyncio.Future[PaymentReply | Unavailable | None]"
     payment_id: str | None = None
     order_id: str | None = None
+
+
+class AnswerBy(Struct, frozen=True):
+    """HTTP drains: the ledger is to answer every request that it has by `deadline`, in seconds of `monotonic`.
+
+    A request whose own deadline is earlier keeps that one.
+    """
+
+    deadline: float
 
 
 class Handling(enum.Enum):
@@ -87,13 +99,15 @@ class Handling(enum.Enum):
     """The store can't be written now: the broker is to deliver it again."""
 
 
-Settle = Callable[[Handling], None]
+class Settle(Protocol):
+    """Answers an event. To be called exactly once."""
 
-"""Why an event that can be read goes to the dead letters all the same."""
+    def __call__(self, handling: Handling, error: str | None = None) -> None:
+        """`error`: why the event has gone to the dead letters, if it has."""
 
 
-class EventReceived(Struct, eq=False):
-    """The NATS actor brings an event. `settle` is called exactly once, after the write that it led to.
+class EventReceived(Struct, frozen=True, eq=False):
+    """The NATS actor brings an event. `settle` is called after the write that it led to.
 
     `redelivered`: how often the broker has delivered it before, as far as it knows.
     """
@@ -104,12 +118,13 @@ class EventReceived(Struct, eq=False):
     data: bytes
     redelivered: int
     settle: Settle
-    error: str | None = None
-    """Why it goes to the dead letters, if it does: it can be read, and not be applied."""
 
 
-class InvalidEventReceived(Struct, eq=False):
-    """The NATS actor brings an event that can't be read: it is kept whole, once, under its identity."""
+class InvalidEventReceived(Struct, frozen=True, eq=False):
+    """An event that can't be read, or can't be applied: it is kept whole, once, under its identity.
+
+    The NATS actor brings those that can't be read; the ledger makes the others, of an `EventReceived`.
+    """
 
     subject: str
     identity: str
@@ -119,7 +134,7 @@ class InvalidEventReceived(Struct, eq=False):
 
 
 class EffectCompleted(Struct, frozen=True):
-    """An effect is out of an actor's hands: `message` says how it ended. `call_ms` is the time at the other side."""
+    """An actor has done with an effect: `message` says how it ended. `call_ms` is the time at the other side."""
 
     effect_id: str
     message: Message
@@ -146,8 +161,8 @@ class AccountCheck(Struct, frozen=True):
     text: str = ""
 
 
-class AccountRead(Struct, eq=False):
-    """The Stripe actor has seen which account our key is for. The ledger keeps it where none is kept yet.
+class AccountRead(Struct, frozen=True, eq=False):
+    """The Stripe actor has read which account our key is for. The ledger keeps it where none is kept yet.
 
     `answer` is set exactly once: while the store is away, when it is back.
     """
@@ -157,13 +172,20 @@ class AccountRead(Struct, eq=False):
 
 
 class ActorRestarted(Struct, frozen=True):
-    """The supervisor has restarted an actor: what the dead one had in its hands ended nobody knows how."""
+    """The supervisor has restarted an actor: how the dead one's effects ended is unknown."""
 
     name: str
 
 
 LedgerMessage = (
-    ChargeOrder | GetPayment | EventReceived | InvalidEventReceived | EffectCompleted | AccountRead | ActorRestarted
+    ChargeOrder
+    | GetPayment
+    | AnswerBy
+    | EventReceived
+    | InvalidEventReceived
+    | EffectCompleted
+    | AccountRead
+    | ActorRestarted
 )
 StripeMessage = StripeEffect | CancelEffect
 NatsMessage = PublishEvent

@@ -13,14 +13,14 @@ class SystemClock:
     def now(self) -> datetime:
         return whole_milliseconds(datetime.now(UTC))
 
-    monotonic = staticmethod(time.monotonic)  # called thirty times a charge: without a step in between
+    monotonic = staticmethod(time.monotonic)  # called thirty times a charge, so without a helper function
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class RandomIds:
-    """Ids of 128 random bits, enough never to make one twice."""
+    """Ids of 128 random bits, enough that none is ever generated twice."""
 
     def new(self) -> str:
         return os.urandom(16).hex()

@@ -1,1 +1,1 @@
-"""What an operator runs beside the service: `python -m payment COMMAND`."""
+"""Commands for operators, run beside the service: `python -m payment COMMAND`."""

@@ -1,6 +1,6 @@
-"""`python -m payment account`: which Stripe account the database belongs to, which one the key is for, and moving it.
+"""`python -m payment account`: shows the Stripe accounts of the database and of the key, and moves the database.
 
-Of the service's servers it reaches MongoDB and Stripe. It never prints a secret: ids of accounts are none.
+It reaches MongoDB and Stripe, and not NATS. It never prints a secret: account ids are none.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ from payment.ports.store import CorruptDocument, OrderStore, StoreUnavailable
 from payment.process.standard_streams import show
 
 REACH_TIMEOUT_S = 15.0
-"""For all that one command asks of MongoDB and Stripe: their own deadlines are shorter."""
+"""For all calls of one command to MongoDB and Stripe together: their own deadlines are shorter."""
 
 UNSETTLED_SHOWN_LIMIT = 500
-"""Orders that are counted: more of them need the same answer."""
+"""Orders that are counted. A higher number would not change what an operator does."""
 
 UNSETTLED_NAMED_LIMIT = 5
 """Orders that are named."""
 
 AHEAD = timedelta(days=400)
-"""Every deadline of an order lies before this."""
+"""Every deadline of an order is nearer than this."""
 
 EX_DIFFERS = 1
 """The key is for another account, or a move was refused."""
@@ -38,7 +38,7 @@ class AccountCommand:
     """One run of the command. The ports are closed at its end."""
 
     def __init__(self, store: OrderStore, cards: CardProcessor, clock: Clock, by: str, out: TextIO) -> None:
-        """`by` is kept beside the account, as who has said so."""
+        """`by` is stored with the account as the author of the move."""
         self._store = store
         self._cards = cards
         self._clock = clock
@@ -46,70 +46,77 @@ class AccountCommand:
         self._out = out
 
     async def run(self, *, move: bool = False, force: bool = False) -> int:
-        """Show both accounts, or move the database to the key's. Returns the exit code."""
+        """Show both accounts, or (`move`) make the key's account the database's. `force`: also with unsettled orders.
+
+        Returns the exit code.
+        """
         try:
             async with asyncio.timeout(REACH_TIMEOUT_S):
                 return await self._run(move=move, force=force)
         except TimeoutError:
-            self._say(f"no answer within {REACH_TIMEOUT_S:.0f} s")
+            self._print(f"no answer within {REACH_TIMEOUT_S:.0f} s")
         except StoreUnavailable as error:
-            self._say(f"MongoDB: {error}")
+            self._print(f"MongoDB: {error}")
         finally:
             await asyncio.gather(self._store.close(), self._cards.close())
         return os.EX_UNAVAILABLE
 
     async def _run(self, *, move: bool, force: bool) -> int:
-        bound, seen = await self._store.accounts.read(), await self._cards.check()
+        bound, of_key = await self._store.accounts.read(), await self._cards.check()
         if bound is None:
-            self._say("database:   belongs to no Stripe account yet; the first process that starts binds it to its own")
+            self._print(
+                "database:   belongs to no Stripe account yet; the first process that starts binds it to its own"
+            )
         else:
-            self._say(f"database:   belongs to the Stripe account {bound.account}")
-            self._say(f"            since {bound.since:%Y-%m-%d %H:%M:%S} UTC, kept by {bound.by}")
-        if not isinstance(seen, StripeAccount):
-            self._say(f"STRIPE_KEY: {seen.text}")
+            self._print(f"database:   belongs to the Stripe account {bound.account}")
+            self._print(f"            since {bound.since:%Y-%m-%d %H:%M:%S} UTC, kept by {bound.by}")
+        if not isinstance(of_key, StripeAccount):
+            self._print(f"STRIPE_KEY: {of_key.text}")
             return os.EX_UNAVAILABLE
-        self._say(f"STRIPE_KEY: is for the Stripe account {seen}")
+        self._print(f"STRIPE_KEY: is for the Stripe account {of_key}")
         if move:
-            return await self._move(bound, seen, force=force)
-        if bound is None or mismatch(bound.account, seen) is None:
+            return await self._move(bound, of_key, force=force)
+        if bound is None or mismatch(bound.account, of_key) is None:
             return os.EX_OK
-        self._say(f"They differ: with this key nothing is sent to Stripe. If it is meant: {MOVE_COMMAND}")
+        self._print(
+            f"They differ: with this key nothing is sent to Stripe. To move the database to its account: {MOVE_COMMAND}"
+        )
         return EX_DIFFERS
 
-    async def _move(self, bound: BoundAccount | None, seen: StripeAccount, *, force: bool) -> int:
-        mine = BoundAccount(seen, self._clock.now(), self._by)
+    async def _move(self, bound: BoundAccount | None, of_key: StripeAccount, *, force: bool) -> int:
+        mine = BoundAccount(of_key, self._clock.now(), self._by)
         if bound is None:
-            return self._moved(bound, seen, await self._store.accounts.bind(mine) == mine)
-        if mismatch(bound.account, seen) is None:
-            self._say("Nothing to move: they are the same.")
+            return self._moved(bound, of_key, await self._store.accounts.bind(mine) == mine)
+        if mismatch(bound.account, of_key) is None:
+            self._print("Nothing to move: the accounts are the same.")
             return os.EX_OK
         now = self._clock.now()
         unsettled = await self._store.due(now + AHEAD, None, UNSETTLED_SHOWN_LIMIT)
         unsettled += await self._store.rechecks(now + LONGEST_RECHECK, UNSETTLED_SHOWN_LIMIT)
         if unsettled:
             names = ", ".join(map(_name_of, unsettled[:UNSETTLED_NAMED_LIMIT]))
-            self._say(
+            self._print(
                 f"{len(unsettled)} orders or more still wait for something at Stripe or NATS, or had a refund that may "
                 f"yet fail: {names}"
             )
         if unsettled and not force:
-            self._say(
-                f"Nothing was moved. What they have at {bound.account} would be neither found nor given back: run the "
+            self._print(
+                f"Nothing was moved. Their charges at {bound.account} would be neither found nor refunded: run the "
                 "service with that account's key until none is left, or repeat this with --force."
             )
             return EX_DIFFERS
-        return self._moved(bound, seen, await self._store.accounts.replace(bound, mine))
+        return self._moved(bound, of_key, await self._store.accounts.replace(bound, mine))
 
-    def _moved(self, bound: BoundAccount | None, seen: StripeAccount, done: bool) -> int:
+    def _moved(self, bound: BoundAccount | None, of_key: StripeAccount, done: bool) -> int:
         if not done:
-            self._say("Nothing was moved: it was changed by another process just now. Look again.")
+            self._print("Nothing was moved: another process changed the account just now. Run the command again.")
             return EX_DIFFERS
         before = "no account" if bound is None else str(bound.account)
-        get_logger().warning(Event.ACCOUNT_MOVED, account_id=seen.id, reason=f"from {before} to {seen}")
-        self._say(f"Moved from {before} to {seen}. Processes with this key go on within seconds.")
+        get_logger().warning(Event.ACCOUNT_MOVED, account_id=of_key.id, reason=f"from {before} to {of_key}")
+        self._print(f"Moved from {before} to {of_key}. Processes with this key go on within seconds.")
         return os.EX_OK
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         show(line, self._out)
 
 

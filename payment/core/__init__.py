@@ -1,4 +1,5 @@
-"""The core: what an order is, what a message does to it, and what the world still owes it.
+"""The core: what an order is, how a message changes it, and which effects are pending for it.
 
-Nothing in this package can wait: no clock, no randomness, no I/O. `tests/unit/core/test_purity.py` walks its imports.
+Nothing in this package waits: it has no clock, no randomness and no I/O. `tests/unit/core/test_purity.py` checks its
+imports.
 """

@@ -1,19 +1,30 @@
-"""What a message does to an order: the first half of the core, pure and total.
+"""How a message changes an order: the first half of the core, pure and total.
 
-`decide` returns the order as it should be written and what the asker may be told once it is. What the world then owes
-the order is not returned by a step: `payment.core.pending.pending` reads it off the written document. So several
-messages folded into one write release only what the last state still wants.
+`decide` returns the order as it is to be written, and the reply that a client may receive once it is written. It
+returns no effects: `payment.core.pending.pending` reads them off the written document. So several messages that are
+folded into one write release only the effects that the last state still needs.
 
 A step that changes nothing returns the very same order, and nothing is written.
+
+Change together: `payment.core.messages.Message`, and `_applied` here.
 """
 
 from typing import assert_never
 
 from msgspec import Struct, structs
 
-from payment.core.attempts import moved
+from payment.core.attempts import (
+    at_rest,
+    due_taken,
+    moved,
+    numbered_intent,
+    payment_id_of,
+    published,
+    recheck_requested,
+    tasks_changed,
+    usable_intent,
+)
 from payment.core.formats import format_of
-from payment.core.intents import at_rest, numbered_intent, payment_id_of, usable_intent
 from payment.core.messages import (
     ChargeRequested,
     ChargesListed,
@@ -41,21 +52,21 @@ from payment.core.order import (
     Payment,
     TaskKind,
     Trigger,
+    with_intent,
 )
 from payment.core.outcomes import charges_listed, intent_outcome
-from payment.core.parts import with_intent
 from payment.core.pending import with_deadline
 from payment.core.refunds import refund_due, refund_ended
 from payment.core.replies import OutcomePending, Paid, Reply, RequiresAction, Start, instrument_hash, reply_to
 from payment.core.schedule import CONFIRM_ENDS_WITHIN, KEY_LIFE, in_flight, sooner
-from payment.core.tasks import due_taken, look_requested, published, tasks_changed
 
 
 class Step(Struct, frozen=True):
-    """The result of a message.
+    """The result of one message: the order to write, and the reply to a client.
 
-    `reply` is there exactly for a `ChargeRequested`. `OutcomePending` and `RequiresAction` mean that it waits for an
-    outcome, a `Start` that it is to be decided again once the order's last intent is known canceled.
+    `order` is None where the store has no such order and the message does not create it. `reply` is set exactly for a
+    `ChargeRequested`. `OutcomePending` and `RequiresAction` mean that the request waits for an outcome; a `Start` means
+    that it must be decided again once the order's last intent is known to be canceled.
     """
 
     order: Order | None
@@ -63,10 +74,10 @@ class Step(Struct, frozen=True):
 
 
 def decide(order: Order | None, message: Message, context: Context) -> Step:
-    """Apply one message to an order, at a time and for a process.
+    """Returns the order after one message, decided at `context.now` for `context.process`, and the reply if it has one.
 
     Raises:
-        UnreachablePair: our bug, by the table of states; nothing has changed.
+        UnreachablePair: our bug: the table of states has no next state for the message. The order is unchanged.
     """
     if isinstance(message, ChargeRequested):
         return _requested(order, message, context)
@@ -81,7 +92,7 @@ def _applied(order: Order | None, message: Fact, context: Context) -> Order | No
         case OrderCancelled():
             return _cancelled(order, message, context)
         case _ if order is None:
-            # An outcome for an order that the store does not know: there is nothing to decide about.
+            # The store has no such order, so there is nothing to change.
             return None
         case ChargesListed():
             return charges_listed(order, message, context)
@@ -92,7 +103,7 @@ def _applied(order: Order | None, message: Fact, context: Context) -> Order | No
         case LeaseRenewed():
             return tasks_changed(order, message.effect_ids, context, renew=True)
         case RecheckRequested():
-            return look_requested(order, context)
+            return recheck_requested(order, context)
         case Due():
             return due_taken(order, context, refund_due)
         case _ if isinstance(message, RefundOutcome):
@@ -107,7 +118,7 @@ def _applied(order: Order | None, message: Fact, context: Context) -> Order | No
 
 
 def _created(order: Order | None, message: OrderCreated, context: Context) -> Order:
-    """Created only inserts, or fills in an order that a cancel announced, which stays cancelled."""
+    """Insert the order, or complete one that only its cancel has announced, which stays cancelled."""
     if order is None:
         announced = Order(id=message.order_id, status=OrderStatus.CREATED, version=message.version)
     elif order.user_id is None:
@@ -121,21 +132,21 @@ def _created(order: Order | None, message: OrderCreated, context: Context) -> Or
         amount=message.amount,
         currency=message.currency,
         expires_at=message.expires_at,
-        received=context.at,
+        received=context.now,
         history=_history(announced, "order created", context),
     )
-    return _prepared(created, context) if context.prepare and created.open_at(context.at) else created
+    return _prepared(created, context) if context.prepare and created.open_at(context.now) else created
 
 
 def _prepared(order: Order, context: Context) -> Order:
-    """The order with its first intent to be created ahead of its first request."""
+    """Returns the order with its first intent to be created before the first request to charge."""
     intent = structs.replace(numbered_intent(order, 1, context), task=in_flight(TaskKind.CREATE, context))
     payment = Payment(id=payment_id_of(context.queue_group, order.id), intent=intent)
     return structs.replace(order, payment=payment)
 
 
 def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -> Order:
-    """Cancelled is absorbing at any version, and may come first."""
+    """Cancelled is final at any version. The event may arrive before the one that creates the order."""
     if order is None:
         order = Order(id=message.order_id, status=OrderStatus.CANCELLED, version=message.version)
         return structs.replace(order, history=_history(order, "order cancelled", context))
@@ -148,7 +159,8 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
         history=_history(order, "order cancelled", context),
     )
     for attempt in order.attempts:
-        # Without its card it can't be sent again. A confirm in flight is cancelled if it was not sent, else it ends.
+        # Without its instrument an attempt can't be sent again. A confirm that was not sent is cancelled; one that was
+        # sent ends by itself.
         order = moved(order, structs.replace(attempt, instrument=None), Trigger.CANCELLED, context)
     if order.intent is None:
         return order
@@ -156,8 +168,9 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
         case None:
             return at_rest(order, context)
         case Attempt(state=AttemptState.CONFIRMING):
-            # One that began in the write that cancels it is never released: nothing else would end it but its lease.
-            return with_intent(order, task=sooner(order.intent.task, context.at + CONFIRM_ENDS_WITHIN))
+            # Where one write begins and cancels an attempt, its confirm is never released: this deadline ends it before
+            # its lease does.
+            return with_intent(order, task=sooner(order.intent.task, context.now + CONFIRM_ENDS_WITHIN))
         case _:
             return order
 
@@ -166,7 +179,7 @@ def _cancelled(order: Order | None, message: OrderCancelled, context: Context) -
 
 
 def _requested(order: Order | None, request: ChargeRequested, context: Context) -> Step:
-    reply = reply_to(order, request, context.at)
+    reply = reply_to(order, request, context.now)
     if order is None or isinstance(reply, Paid):
         return Step(order, structs.replace(reply, replayed=True) if isinstance(reply, Paid) else reply)
     after = order
@@ -180,15 +193,15 @@ def _requested(order: Order | None, request: ChargeRequested, context: Context) 
             superseded = structs.replace(order.unsettled, cancel_reason=CancelReason.SUPERSEDED)
             after = moved(order, superseded, Trigger.SUPERSEDED, context)
         case OutcomePending() | RequiresAction():
-            # A customer who comes back from the bank learns the outcome at once.
-            after = look_requested(order, context)
+            # The customer may be back from the bank: retrieve the intent at once.
+            after = recheck_requested(order, context)
         case _:
             return Step(order, reply)
     return Step(order if after is order else _finished(order, after, context), reply)
 
 
 def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) -> Order:
-    """The attempt, with its card and its intent: in the document before anything leaves."""
+    """Returns the order with a new attempt, its instrument and its intent: stored before any request leaves."""
     assert order.amount is not None
     assert order.currency is not None
     payment = order.payment or Payment(id=payment_id_of(context.queue_group, order.id))
@@ -200,9 +213,9 @@ def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) 
         api_version=context.api_version,
         token_hash=instrument_hash(request.instrument.value),
         state=AttemptState.CONFIRMING,
-        first_sent=context.at,
-        last_sent=context.at,
-        not_after=context.at + KEY_LIFE,
+        first_sent=context.now,
+        last_sent=context.now,
+        not_after=context.now + KEY_LIFE,
         intent=intent.number,
         instrument=request.instrument,
         authentication=request.authentication,
@@ -212,7 +225,7 @@ def _with_new_attempt(order: Order, request: ChargeRequested, context: Context) 
 
 
 def _finished(before: Order | None, after: Order, context: Context) -> Order:
-    """The last touch of every step that changes something: the history, the format, and the deadline."""
+    """Complete a step that changed something: the history, the format, and the derived deadlines."""
     if after.format != (written := format_of(after)):
         after = structs.replace(after, format=written)
     if before is None or before.payment is not after.payment:
@@ -228,4 +241,4 @@ def _states(order: Order) -> dict[int, AttemptState]:
 
 
 def _history(order: Order, what: str, context: Context) -> tuple[HistoryEntry, ...]:
-    return (*order.history, HistoryEntry(context.at, what))[-HISTORY_LIMIT:]
+    return (*order.history, HistoryEntry(context.now, what))[-HISTORY_LIMIT:]

@@ -1,6 +1,7 @@
-"""What the world may still owe an order, as values: the output of `pending`, the input of the Stripe and NATS actors.
+"""Effects: what must still be done for an order at Stripe or NATS.
 
-Every effect has an `id` that is the same whenever the same thing is owed: an actor's queue holds one entry for each.
+`payment.core.pending` returns them; the Stripe and NATS actors carry them out. Every effect has an `id`, which is the
+same whenever the same effect is pending: an actor's queue holds one entry for each id.
 """
 
 from datetime import datetime, timedelta
@@ -14,19 +15,20 @@ PAYMENT_REFUNDED = "payment:refunded"
 PAYMENT_REFUND_FAILED = "payment:refund_failed"
 PAYMENT_DISPUTED = "payment:disputed"
 ON_THE_WIRE = timedelta(hours=5)
-"""How long before its create's key may be forgotten an intent is no longer confirmed by a create's answer alone. What
-left until then may still land while every create brings the same intent, also by clocks that are somewhat wrong."""
+"""How long before Stripe may forget its create's key an intent is no longer confirmed by the create's answer alone. A
+request that was sent earlier arrives while every create still returns the same intent, also where clocks are wrong by
+some minutes."""
 
 OUTGOING_SUBJECTS = (PAYMENT_CREATED, PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
-"""Every subject that an order's outbox may have an event of."""
+"""Every subject on which this service publishes events."""
 
 
 class IntentReference(Struct, frozen=True):
-    """Which of an order's intents, and all that its create sends. `amount` is in minor units.
+    """One of an order's intents, with every parameter of its create. `amount` is in minor units.
 
-    `id` is None until it is in the document: then the create is repeated under `key`, which brings the same intent
-    back. From `list_after` on Stripe may have forgotten the key, so the order's charges are listed before a create, and
-    a create may bring another intent than an earlier one did.
+    `id` is None until the document has it: until then the create is repeated under `key`, and Stripe returns the same
+    intent. After `list_after` (UTC) Stripe may have forgotten the key: then the order's charges are listed before a
+    create, and a create may return another intent than an earlier one did.
     """
 
     order_id: str
@@ -41,11 +43,11 @@ class IntentReference(Struct, frozen=True):
 
 
 class ConfirmIntent(Struct, frozen=True):
-    """Send an attempt: the intent's create where its id is not known, then its confirm.
+    """Send an attempt: create the intent where its id is not known, then confirm it.
 
-    The confirm's idempotency key is `confirm-<intent id>-<attempt>`. No request may leave before `not_before`, nor
-    after `not_after`: a revision can't fence a process that wakes up with a request, a time can. `send` says which of
-    the sends counted in the document this one is.
+    The confirm's idempotency key is `confirm-<intent id>-<attempt>`. No request may leave before `not_before` or after
+    `not_after` (UTC): a document's revision can't stop a process that was paused and wakes up with a request, a time
+    can. `send` is the number of this send, from 1, as the document counts the attempt's sends.
     """
 
     intent: IntentReference
@@ -67,10 +69,10 @@ class ConfirmIntent(Struct, frozen=True):
 
     @property
     def id_first(self) -> bool:
-        """Whether the intent's id must be in the document before it is confirmed.
+        """Whether the document must have the intent's id before the intent is confirmed.
 
-        Stripe may forget the create's key while the attempt lasts, or while what it sent is on the wire. Two processes
-        can then get two intents from it, and only the document, which takes one id, keeps both from being confirmed.
+        Stripe may forget the create's key while the attempt lasts, or while its requests are on the wire. Two processes
+        can then get two intents under the key. The document takes one id, so only that intent is confirmed.
         """
         return self.intent.id is None and self.not_after + ON_THE_WIRE > self.intent.list_after
 
@@ -80,9 +82,9 @@ class ConfirmIntent(Struct, frozen=True):
 
 
 class CreateIntent(Struct, frozen=True):
-    """Create the order's intent ahead of its first request (`STRIPE_PREPARE`).
+    """Create the order's intent before the first request to charge (`STRIPE_PREPARE`).
 
-    It may not leave after `not_after`: while Stripe keeps the key, and the order can be paid.
+    No request may leave after `not_after` (UTC): until then Stripe keeps the key, and the order can be paid.
     """
 
     intent: IntentReference
@@ -98,7 +100,7 @@ class CreateIntent(Struct, frozen=True):
 
 
 class RetrieveIntent(Struct, frozen=True):
-    """Look at an intent, and at its latest charge."""
+    """Retrieve an intent with its latest charge."""
 
     intent: IntentReference
 
@@ -112,7 +114,10 @@ class RetrieveIntent(Struct, frozen=True):
 
 
 class CancelIntent(Struct, frozen=True):
-    """Cancel an intent, so that it can never charge. It has no idempotency key. Not sent before `not_before`."""
+    """Cancel an intent, so that it can never charge.
+
+    The request has no idempotency key, and may not leave before `not_before` (UTC).
+    """
 
     intent: IntentReference
     not_before: datetime
@@ -139,7 +144,7 @@ class ListCharges(Struct, frozen=True):
 
 
 class RefundCharge(Struct, frozen=True):
-    """Give a charge back in full, under the refund's own key."""
+    """Refund a charge in full, under the refund's own idempotency key."""
 
     order_id: str
     payment_id: str
@@ -154,7 +159,7 @@ class RefundCharge(Struct, frozen=True):
 
 
 class FindRefund(Struct, frozen=True):
-    """Look whether a charge has been given back, after an error was stored for this refund key."""
+    """Find out whether a charge has been refunded, after Stripe stored an error for this refund key."""
 
     order_id: str
     charge_id: str
@@ -166,9 +171,9 @@ class FindRefund(Struct, frozen=True):
 
 
 class RecheckRefund(Struct, frozen=True):
-    """Look whether a charge that was given back still is. `amount` is the charge's, in minor units.
+    """Find out whether a charge that was given back still is. `amount` is the charge's, in minor units.
 
-    `given_back_by` is the refund's id, or (`charged_back`) that of the lost dispute.
+    `given_back_by` is the id of the refund, or of the lost dispute where `charged_back` is true.
     """
 
     order_id: str
@@ -183,9 +188,9 @@ class RecheckRefund(Struct, frozen=True):
 
 
 class PublishEvent(Struct, frozen=True):
-    """Publish one of our events. Ids and a status that its subject has no place for are None.
+    """Publish one of our events. Fields that its subject does not have are None.
 
-    `message_id` is what the broker drops repeats by (`payment.core.pending.publication`).
+    The broker drops repeats by `message_id` (`payment.core.pending.publication`).
     """
 
     order_id: str
@@ -203,14 +208,14 @@ class PublishEvent(Struct, frozen=True):
 
 
 class RecheckLater(Struct, frozen=True):
-    """Nothing to do now, but the order must be looked at later. It has a time and no actor. `what` tells two apart."""
+    """Nothing to do before a time (`PendingEffect.at`). No actor receives it. `what` is unique within the order."""
 
     order_id: str
     what: str
 
     @property
     def id(self) -> str:
-        return f"watch:{self.order_id}:{self.what}"
+        return f"recheck-later:{self.order_id}:{self.what}"
 
 
 IntentEffect = ConfirmIntent | CreateIntent | RetrieveIntent | CancelIntent
@@ -219,9 +224,9 @@ Effect = StripeEffect | PublishEvent | RecheckLater
 
 
 class PendingEffect(Struct, frozen=True):
-    """An effect and the time at which it counts as lost if it hasn't been seen to end (UTC).
+    """An effect, and the time (UTC) at which it counts as lost if no actor has completed it.
 
-    `holder` is the process that has it in flight until then; None: it is for any process that looks.
+    Until then the process `holder` has it in flight. None: any process may take it.
     """
 
     effect: Effect

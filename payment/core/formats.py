@@ -1,8 +1,8 @@
-"""Which format a document is written in, so that release 0.2.0 may run beside this one for a while.
+"""The format number of a stored document, so that release 0.2.0 may run beside this one for a while.
 
-Release 0.1.0 wrote format 1 (`payment.core.legacy`), release 0.2.0 writes format 2 and leaves a higher one alone. It
-can't read a state or a task that it does not know, and drops fields that it does not know. So a document is of format 3
-exactly while it holds what would be misread or lost there: everything else stays readable for both.
+Release 0.1.0 wrote format 1 (`payment.core.legacy`). Release 0.2.0 writes format 2 and leaves documents of a higher
+format alone: it can't read a state or a task that it does not know, and drops fields that it does not know. So a
+document has format 3 exactly while it holds something that 0.2.0 would misread or lose. Both releases read all others.
 """
 
 from payment.core.effects import PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED
@@ -11,13 +11,13 @@ from payment.core.order import FORMAT, AttemptState, Order
 FORMAT_OF_0_2_0 = 2
 
 READABLE = frozenset({FORMAT_OF_0_2_0, FORMAT})
-"""Formats that are read as they are. Those of format 1 are upgraded first."""
+"""Formats that this release reads as they are. It upgrades format 1 first."""
 
 NEW_SUBJECTS = frozenset({PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED})
 
 
 def format_of(order: Order) -> int:
-    """The format that an order is to be written in: the lowest that can say what it holds."""
+    """Returns the format in which an order is to be written: the lowest that can hold its content."""
     for attempt in order.attempts:
         undone = attempt.refund is not None and attempt.refund.undone > 0
         rechecked = attempt.recheck is not None or (attempt.task is not None and attempt.state is AttemptState.REFUNDED)

@@ -1,10 +1,10 @@
-"""Documents of release 0.1.0, which charged by the Charges API, in the form of later ones.
+"""Documents of release 0.1.0, which charged through the Charges API, converted to format 2.
 
-Every settled attempt is carried on as it is: its refund goes by the charge's id. For one whose outcome is not known
-there is one rule: its charge is looked for in the list of the order's transfer group until 25 h after its last send,
-and it is never sent again. So nothing of a card is carried on.
+A settled attempt stays as it is: its refund uses the charge's id. An attempt whose outcome is not known is never sent
+again: until 25 h after its last send its charge is searched for in the list of the order's transfer group. So no card
+data is converted.
 
-This module goes when no document of format 1 is left that is not at rest.
+Delete this module when every document of format 1 is settled.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from typing import Any
 from payment.core.formats import FORMAT_OF_0_2_0
 
 UNKNOWN_OUTCOME = frozenset({"charging", "error stored", "abandoned"})
-"""States of 0.1.0 in which a charge might still land."""
+"""States of 0.1.0 in which the attempt might still charge the card."""
 
 Document = Mapping[str, Any]
 
 
 def upgraded(document: Document) -> Document:
-    """A stored document in the form of format 2; the same object where it is of format 2 or higher already."""
+    """Returns a stored document in format 2; the same object where its format is 2 or higher already."""
     if document.get("format", 1) != 1:
         return document
     payment = document.get("payment")

@@ -1,10 +1,10 @@
 """Every message that the ledger decides about, and nothing else.
 
-`ChargeRequested` and `RecheckRequested` ask for something; every other message states a fact, in the past tense. A
-message names the order it is about, never the state it hopes to find: `decide` judges it by the document as it stands.
+`ChargeRequested` and `RecheckRequested` are requests; every other message states a fact, in the past tense. A message
+names its order, and no state that it expects: `decide` applies it to the document as it is.
 
-Facts about a PaymentIntent name it by its `intent` number, which counts the order's intents from 1, and carry the id
-that Stripe gave it wherever it is known: the id reaches the document together with the outcome.
+Facts about a PaymentIntent name it by its `intent` number, which counts the order's intents from 1. They carry Stripe's
+id of it wherever that is known: the document receives the id together with the outcome.
 
 Change together: `Message` below, `payment.core.decide.decide`, and the table in `payment.core.order`.
 """
@@ -16,16 +16,16 @@ from msgspec import Struct
 
 
 class Context(Struct, frozen=True):
-    """When a message is decided, and by whom: what the core would otherwise have to ask the world for.
+    """The context of one decision: the time, the process and its settings. The core reads nothing else from outside.
 
-    `at` is UTC in whole milliseconds, as MongoDB keeps it. `process` is `<client id>#<incarnation>`: two runs under
-    one client id are two processes, and the second looks before it repeats what the first began. `api_version` is the
-    one of the card processor that this process speaks: an attempt that begins now is frozen with it. `queue_group` is
-    the service's name on the bus: payment ids and idempotency keys of creates are derived from it and the order's id.
-    `prepare`: an order's intent is created when the order comes, not at its first request.
+    `now` is UTC in whole milliseconds, as MongoDB keeps it. `process` is `<client id>#<incarnation>`: two runs under
+    one client id are two processes, and the second retrieves an intent before it repeats a request of the first.
+    `api_version` is the Stripe API version of this process; a new attempt keeps it for all its requests. `queue_group`
+    is the service's name on NATS: payment ids and the idempotency keys of creates are derived from it and the order's
+    id. `prepare`: an order's intent is created when the order arrives, not at its first request.
     """
 
-    at: datetime
+    now: datetime
     process: str
     api_version: str
     queue_group: str
@@ -37,23 +37,23 @@ class Context(Struct, frozen=True):
 
 
 def client_id_of(process: str) -> str:
-    """The client id a process runs under: `payment-service-web-1` of `payment-service-web-1#9f3c`."""
+    """Returns the client id of a process: `payment-service-web-1` of `payment-service-web-1#9f3c`."""
     return process.partition("#")[0]
 
 
 class InstrumentKind(enum.Enum):
-    """What a request pays with. The value is the field of the request's body."""
+    """The kind of an instrument. The value is the field of the request's body."""
 
     TOKEN = "token"
-    """A card token, `tok_…`: the platform's clients of today."""
+    """A card token, `tok_…`, which the platform's present clients send."""
     PAYMENT_METHOD = "paymentMethod"
     """A PaymentMethod, `pm_…`."""
     CONFIRMATION_TOKEN = "confirmationToken"
-    """What Stripe's Payment Element makes, `ctoken_…`; wallets too."""
+    """A ConfirmationToken, `ctoken_…`, which Stripe's Payment Element makes, also for wallets."""
 
 
 class Instrument(Struct, frozen=True, rename="camel"):
-    """What an attempt pays with. Its value is a secret of the customer's: no repr shows it."""
+    """The card token, payment method or confirmation token of an attempt. The value is secret: no repr shows it."""
 
     kind: InstrumentKind
     value: str
@@ -63,12 +63,12 @@ class Instrument(Struct, frozen=True, rename="camel"):
 
 
 class Authentication(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How the client can let its customer authenticate, if the bank wants that. Neither: it can't."""
+    """How a client can let its customer authenticate where the bank requires it. Without either field it can't."""
 
     use_stripe_sdk: bool = False
     """The browser will call `stripe.handleNextAction` with the client secret."""
     return_url: str | None = None
-    """Where the bank's page sends the customer back to."""
+    """The address to which the bank's page sends the customer back."""
 
     @property
     def possible(self) -> bool:
@@ -79,7 +79,7 @@ class Authentication(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class RefusalReason(enum.Enum):
-    """Why Stripe would not even try a card."""
+    """Why Stripe refused to try a card."""
 
     TOKEN = "token"
     """No such token, payment method or confirmation token, or one that can't be used here."""
@@ -88,13 +88,13 @@ class RefusalReason(enum.Enum):
     AMOUNT = "amount"
     """Below the currency's minimum, or above its maximum."""
     REQUEST = "request"
-    """Anything else Stripe finds wrong with the request. Ours to correct, so it is alarmed."""
+    """Any other error in the request. It is a fault of ours, so an alarm is logged."""
     WITHHELD = "withheld"
     """Our reason, not Stripe's: the attempt was never confirmed, and may not be sent any more."""
 
 
 class IntentStatus(enum.Enum):
-    """Where a PaymentIntent stands, as Stripe names it (docs.stripe.com/payments/paymentintents/lifecycle)."""
+    """The status of a PaymentIntent, as Stripe names it (docs.stripe.com/payments/paymentintents/lifecycle)."""
 
     REQUIRES_PAYMENT_METHOD = "requires_payment_method"
     REQUIRES_CONFIRMATION = "requires_confirmation"
@@ -106,10 +106,10 @@ class IntentStatus(enum.Enum):
 
 
 class ChargeFacts(Struct, frozen=True):
-    """A succeeded charge as Stripe shows it. `refunded`: it was given back in full, or by its bank. `amount_refunded`:
-    minor units.
+    """A succeeded charge as Stripe shows it. `amount_refunded` is in minor units.
 
-    `disputed`: a bank has disputed it, or asked about it. It stays true when that is over.
+    `refunded`: it was refunded in full, or its bank has given it back. `disputed`: a bank has disputed it or inquired
+    about it; this stays true when the dispute is over.
     """
 
     charge_id: str
@@ -119,7 +119,7 @@ class ChargeFacts(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """Why a card was not charged, in Stripe's codes and words."""
+    """The reason why a card was not charged, in Stripe's codes and words."""
 
     code: str
     decline_code: str | None
@@ -134,7 +134,7 @@ class ListedCharge(Struct, frozen=True):
 
 
 class ChargeRequested(Struct, frozen=True):
-    """A client asks to pay an order."""
+    """A client requests to pay an order."""
 
     order_id: str
     user_id: str
@@ -143,7 +143,7 @@ class ChargeRequested(Struct, frozen=True):
 
 
 class RecheckRequested(Struct, frozen=True):
-    """A client asks about an intent that awaits its customer: look at it at Stripe now, not at its next time."""
+    """A client asked about an intent that awaits its customer: retrieve it from Stripe now, not at its next time."""
 
     order_id: str
 
@@ -160,14 +160,14 @@ class OrderCreated(Struct, frozen=True):
 
 
 class OrderCancelled(Struct, frozen=True):
-    """The platform has cancelled an order, perhaps before we heard that it exists."""
+    """The platform has cancelled an order. The event may arrive before the order's `OrderCreated`."""
 
     order_id: str
     version: int
 
 
 class IntentPrepared(Struct, frozen=True):
-    """The order's intent was created, and nothing else was asked of it."""
+    """The order's intent was created by a `CreateIntent`: it exists, unconfirmed."""
 
     order_id: str
     intent: int
@@ -175,7 +175,7 @@ class IntentPrepared(Struct, frozen=True):
 
 
 class IntentCreated(Struct, frozen=True):
-    """A send's intent was created, and not confirmed: its id is to be in the document first."""
+    """A send created its intent and did not confirm it: the document must have the id first."""
 
     order_id: str
     attempt: int
@@ -185,14 +185,14 @@ class IntentCreated(Struct, frozen=True):
 
 
 class CreateErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the key of an intent's create. If it made an intent, that was never confirmed."""
+    """Stripe replayed an error for the key of an intent's create. An intent that it made was never confirmed."""
 
     order_id: str
     intent: int
 
 
 class CreateRefused(Struct, frozen=True):
-    """Stripe refused to create the intent (its amount, its currency, our request), now for the first time."""
+    """Stripe refused to create the intent (its amount, its currency, our request). The answer is not a replay."""
 
     order_id: str
     intent: int
@@ -201,9 +201,9 @@ class CreateRefused(Struct, frozen=True):
 
 
 class IntentSucceeded(Struct, frozen=True):
-    """Stripe has charged the card, as the answer to a confirm, or as a list of charges shows before a create.
+    """Stripe has charged the card, by the answer to a confirm or by the list of charges before a create.
 
-    `replayed`: the answer is the one that Stripe stored for the key: the charge may have been refunded since.
+    `replayed`: Stripe repeats the answer that it stored for the key; the charge may have been refunded since.
     """
 
     order_id: str
@@ -247,10 +247,10 @@ class ConfirmRefused(Struct, frozen=True):
 
 
 class ConfirmUnclear(Struct, frozen=True):
-    """A send ended without a conclusive answer: the card may have been charged, or may yet be.
+    """A send ended without a conclusive answer: Stripe may have charged the card, or may yet charge it.
 
     `intent_id` is None where not even the create was answered. `stored`: Stripe replayed an error for the confirm's
-    key, or knows the key with other parameters, so sending it again can bring nothing else.
+    key, or knows the key with other parameters, so another send would get the same answer.
     """
 
     order_id: str
@@ -274,7 +274,7 @@ class ConfirmWithheld(Struct, frozen=True):
 class RetrieveReason(enum.Enum):
     """Why an intent was retrieved from Stripe."""
 
-    LOOK = "look"
+    RECHECK = "recheck"
     CANCEL = "cancel"
     """After a cancel, or as its answer."""
     UNEXPECTED_STATE = "unexpected_state"
@@ -282,9 +282,10 @@ class RetrieveReason(enum.Enum):
 
 
 class IntentRetrieved(Struct, frozen=True):
-    """An intent as Stripe shows it now. `charge` is there exactly where it succeeded; `failure` is its last one.
+    """An intent as Stripe shows it now.
 
-    `attempt` is the one whose confirm led to an unexpected state, and None otherwise.
+    `charge` is set exactly where it succeeded; `failure` is its last payment error. `attempt` is the attempt whose
+    confirm met an unexpected state, and None otherwise.
     """
 
     order_id: str
@@ -298,7 +299,7 @@ class IntentRetrieved(Struct, frozen=True):
 
 
 class ChargesListed(Struct, frozen=True):
-    """The succeeded charges of an order's transfer group, asked for an attempt of release 0.1.0."""
+    """The succeeded charges of an order's transfer group, listed for an attempt of release 0.1.0."""
 
     order_id: str
     attempt: int
@@ -306,7 +307,7 @@ class ChargesListed(Struct, frozen=True):
 
 
 class ChargeRefunded(Struct, frozen=True):
-    """A charge has been given back in full."""
+    """A charge has been refunded in full."""
 
     order_id: str
     charge_id: str
@@ -314,7 +315,7 @@ class ChargeRefunded(Struct, frozen=True):
 
 
 class RefundBlocked(Struct, frozen=True):
-    """Stripe will not give a charge back now: the refund failed, is pending, or the charge is disputed."""
+    """Stripe can't refund a charge now: the refund failed or is pending, or the charge is disputed."""
 
     order_id: str
     charge_id: str
@@ -323,7 +324,7 @@ class RefundBlocked(Struct, frozen=True):
 
 
 class RefundErrorStored(Struct, frozen=True):
-    """Stripe replayed an error for the refund's key: only the charge itself can tell whether it was given back."""
+    """Stripe replayed an error for the refund's key: only the charge itself shows whether it was refunded."""
 
     order_id: str
     charge_id: str
@@ -331,7 +332,7 @@ class RefundErrorStored(Struct, frozen=True):
 
 
 class RefundNotFound(Struct, frozen=True):
-    """The charge was looked at after an error was stored for this refund key, and it has not been given back."""
+    """The charge has not been given back, as a search after an error that was stored for this refund key has shown."""
 
     order_id: str
     charge_id: str
@@ -339,7 +340,10 @@ class RefundNotFound(Struct, frozen=True):
 
 
 class DisputeLost(Struct, frozen=True):
-    """The bank has given a charge back: no refund of it can be made any more. `text` says which part, where not all."""
+    """The bank has given a charge back after a lost dispute: no refund of it can be made any more.
+
+    `text` names the part that was given back, where it was not all.
+    """
 
     order_id: str
     charge_id: str
@@ -348,9 +352,10 @@ class DisputeLost(Struct, frozen=True):
 
 
 class RefundRechecked(Struct, frozen=True):
-    """A charge that was given back was looked at again. `given_back_by`: the refund or dispute that was asked about.
+    """A charge that was given back was rechecked.
 
-    `stands`: by that one the charge is still given back in full. Else `text` says why not.
+    `given_back_by` is the id of the refund or dispute that was rechecked. `stands`: by that one the charge is still
+    given back in full. Otherwise `text` says why not.
     """
 
     order_id: str
@@ -361,28 +366,28 @@ class RefundRechecked(Struct, frozen=True):
 
 
 class EventPublished(Struct, frozen=True):
-    """The broker has acknowledged one of our events, by its message id."""
+    """The broker has stored one of our events, named by its message id."""
 
     order_id: str
     message_id: str
 
 
 class EffectReturned(Struct, frozen=True):
-    """An actor gives back an effect (not a confirm) that it did not finish: the next sweep releases it again."""
+    """An actor has given back an effect (not a confirm) that it did not finish: the next sweep releases it again."""
 
     order_id: str
     effect_id: str
 
 
 class LeaseRenewed(Struct, frozen=True):
-    """This process still has these effects of an order in flight, though they have not had their turn yet."""
+    """This process still has these effects of an order in flight, so their leases begin anew."""
 
     order_id: str
     effect_ids: tuple[str, ...]
 
 
 class Due(Struct, frozen=True):
-    """The order's deadline has passed, or a process starts and finds its own old work."""
+    """A task of the order is overdue, or a process that starts has found tasks of its earlier run."""
 
     order_id: str
 
@@ -414,6 +419,6 @@ Fact = (
     | LeaseRenewed
     | Due
 )
-"""Every message but a request to charge, which alone is replied to."""
+"""Every message except `ChargeRequested`, the only one with a reply."""
 
 Message = ChargeRequested | Fact

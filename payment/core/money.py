@@ -1,10 +1,10 @@
-"""What an amount of money is to Stripe: minor units, the currencies it charges in, and what it can take of each.
+"""Amounts of money as Stripe counts them: minor units, the currencies that it charges in, and their limits.
 
 Everywhere else in the service an amount is an `int` of minor units beside a lower-case currency code. These minor units
-are Stripe's, not ISO 4217's. Every table here was read off docs.stripe.com/currencies; a new currency has to be entered
+are Stripe's, not ISO 4217's. Every table here was copied from docs.stripe.com/currencies. To add a currency, enter it
 in `CURRENCIES`, and in the other tables where it is not an ordinary one with two decimals.
 
-Nothing here may round a price to another price: what can't be charged exactly is refused.
+Nothing here may round a price to another price: a price that can't be charged exactly is refused.
 """
 
 import decimal
@@ -16,10 +16,11 @@ class BadPrice(Exception):
 
 
 LARGEST_AMOUNT_MINOR = 2**53 - 1
-"""Above it a sibling that keeps numbers as doubles could not have meant the exact amount it sent."""
+"""The largest whole number that a double holds exactly: peer services in JavaScript can't send larger exact amounts."""
 
 TOLERANCE_MINOR = Decimal("0.000001")
-"""Float noise of a sibling (19.989999999999998 for 19.99), in minor units. A real fraction of a cent is far above."""
+"""Minor units. The rounding error of a peer service's double (19.989999999999998 for 19.99) stays below it; a real
+fraction of a cent is far above it."""
 
 _PRICE_DIGITS = 20
 """Digits before the point beyond which a price is above `LARGEST_AMOUNT_MINOR` in every currency (that has 16)."""
@@ -27,7 +28,7 @@ _PRICE_DIGITS = 20
 _CONTEXT = decimal.Context(
     prec=60, rounding=decimal.ROUND_HALF_EVEN, Emin=decimal.MIN_EMIN, Emax=decimal.MAX_EMAX, traps=[]
 )
-"""60 digits keep an amount of 16 and its fraction apart by far more than the tolerance; nothing in it can raise."""
+"""60 digits keep an amount of 16 and its fraction apart by far more than the tolerance. No operation in it raises."""
 
 
 def _codes(text: str) -> frozenset[str]:
@@ -55,7 +56,7 @@ _THREE_DECIMAL = _codes("bhd jod kwd omr tnd")
 _TWO_DECIMALS_OF_ZERO = frozenset({"isk", "ugx"})
 
 # Minimum charge amounts. Strictly they hold for the currency that an account settles in: for another one Stripe
-# compares after conversion, and its refusal then has the last word. BGN is of an older capture.
+# compares after conversion, and its refusal decides. BGN is from an older capture of that page.
 _MINIMUM_MINOR = {
     "aed": 200,
     "ars": 50,
@@ -91,10 +92,10 @@ _MINIMUM_MINOR = {
     "zar": 50,
 }
 _LEAST_MINOR = 1
-"""The minimum of a currency for which Stripe names none: a charge of nothing is no charge."""
+"""The minimum of a currency for which Stripe names none: a charge of 0 can't be made."""
 
-# Maximum charge amounts: eight digits in general, more of them where a unit is worth little. Captures differ about the
-# latter and card networks may allow less: what Stripe itself refuses is answered the same way.
+# Maximum charge amounts: eight digits in general, more of them where a unit is worth little. Captures of that page
+# differ about the latter, and card networks may allow less: an amount that Stripe itself refuses gets the same answer.
 _GENERAL_MAXIMUM_MINOR = 99_999_999
 _MAXIMUM_MINOR = {
     "cop": 9_999_999_999,
@@ -112,7 +113,7 @@ def is_currency(code: str) -> bool:
 
 
 def minor_units(price: Decimal, currency: str) -> int:
-    """The exact amount, in minor units, of a price in major units: 1999 of 19.99 usd. Zero is an amount.
+    """Returns the exact amount in minor units of a price in major units: 1999 of 19.99 usd. Zero is an amount.
 
     A price within `TOLERANCE_MINOR` of a minor unit is that unit.
 
@@ -143,7 +144,7 @@ def within_stripe_limits(amount: int, currency: str) -> bool:
 
 
 def _shape(currency: str) -> tuple[int, int]:
-    """How many decimals a currency's minor units have, and of how many of them each amount is a multiple."""
+    """Returns how many decimals a currency has, and the number of minor units of which each amount is a multiple."""
     if currency in _ZERO_DECIMAL:
         return 0, 1
     if currency in _THREE_DECIMAL:

@@ -2,58 +2,59 @@
 
     ChargeRequested ──▶ confirming ──▶ paid ──▶ refunding ──▶ refunded
 
-That is the way of nearly every attempt, most of them no further than `paid`. An order has **one open PaymentIntent**,
-which makes at most one successful charge, and once it is canceled can never make one: Stripe itself keeps the first
-law (L1 in ARCHITECTURE.md). So an attempt whose outcome is not known is sent again under the same key while that is
-allowed, and else its intent is cancelled, which is a fence: the answer is `canceled`, or the intent has succeeded.
+Nearly every attempt takes this way, most of them no further than `paid`. An order has **one open PaymentIntent**, which
+makes at most one successful charge, and after it is canceled none: Stripe itself keeps the first law (L1 in
+ARCHITECTURE.md). So an attempt whose outcome is not known is sent again under the same key while that is allowed. After
+that its intent is cancelled, which is a fence: Stripe answers `canceled`, or the intent has succeeded.
 
-The document holds everything that one atomic write must move together: the order, its payment, its unsent events, and
-the tasks that are in flight. `due` is the earliest time at which the order must be looked at again.
+The document holds everything that one atomic write must change together: the order, its payment, its unsent events, and
+the tasks that are in flight. `due` is the earliest time at which one of the tasks must be taken up again.
 
 Nothing here changes an order: `payment.core.decide` does. Change together: `AttemptState`, `Trigger`, `TABLE`.
 """
 
 import enum
 from datetime import datetime
+from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from payment.core.messages import Authentication, Instrument, RefusalReason
 
 FORMAT = 3
-"""The newest format of documents, written where one holds what format 2 can't say (`payment.core.formats`)."""
+"""The newest format of documents, used where a document holds what format 2 can't hold (`payment.core.formats`)."""
 
 HISTORY_LIMIT = 24
-"""Entries. Enough to read the whole life of an ordinary order; a document must not grow with every retry."""
+"""Entries of a document's history. Enough for an ordinary order's life; retries must not make a document grow."""
 
 ATTEMPTS_LIMIT = 20
-"""Attempts. More on one order is card testing, and a document must stay small."""
+"""Attempts of one order. More of them are card testing, and a document must stay small."""
 
 
 class OrderStatus(enum.Enum):
-    """What the platform has said of an order. Cancelled is absorbing."""
+    """The status of an order by the platform's events. Cancelled is final."""
 
     CREATED = "created"
     CANCELLED = "cancelled"
 
 
 class ByIdentity(enum.Enum):
-    """An enumeration whose members are told apart by identity: `Enum` hashes the name anew at each look-up."""
+    """An enumeration whose members hash by identity. `Enum` hashes a member's name at each look-up: that is slower."""
 
     __hash__ = object.__hash__
 
 
 class AttemptState(ByIdentity):
-    """Where one attempt to charge an order stands."""
+    """The state of one attempt to charge an order."""
 
     CONFIRMING = "confirming"
-    """It is in the document; a create or a confirm may be on its way, executing, or answered without our knowing."""
+    """The document has it. Its create or confirm may be on the wire, executing, or answered with the answer lost."""
     AWAITING = "awaiting"
     """The customer may authenticate at any instant, or the bank has not decided yet."""
     CANCELLING = "cancelling"
     """Its intent is being cancelled, and may have succeeded before that."""
     CHARGING = "charging"
-    """An attempt of release 0.1.0 whose outcome is not known: its charge is looked for, and it is never sent again."""
+    """An attempt of release 0.1.0 with an unknown outcome: its charge is searched for, and it is never sent again."""
     DECLINED = "declined"
     REFUSED = "refused"
     CLOSED = "closed"
@@ -61,33 +62,33 @@ class AttemptState(ByIdentity):
     PAID = "paid"
     REFUNDING = "refunding"
     BLOCKED = "blocked"
-    """Stripe won't give it back now: tried again slowly, with an alarm."""
+    """Stripe can't refund the charge now. The refund is retried slowly, with an alarm."""
     REFUNDED = "refunded"
-    """A refund gives it back. Banks return refunds for up to 30 days, so it is rechecked for that time."""
+    """A refund has given the charge back. Banks return refunds for up to 30 days, so it is rechecked for that time."""
     CHARGED_BACK = "charged back"
-    """The bank has given it back: a dispute was lost, after which Stripe makes no refund. Rechecked likewise."""
+    """The bank has given the charge back after a lost dispute; Stripe then makes no refund. It is rechecked too."""
 
 
 class Trigger(ByIdentity):
-    """What can happen to an attempt: the messages of `payment.core.messages`, told apart by what they mean."""
+    """The events that change an attempt: the messages of `payment.core.messages`, by what they mean for it."""
 
     SUCCEEDED = "succeeded"
     UNWANTED = "succeeded, on an order that is cancelled or keeps another charge"
     GIVEN_BACK = "succeeded, and already refunded in full"
-    REPLAYED = "succeeded, as Stripe replays"
+    REPLAYED = "succeeded, by a replayed answer"
     ACTION = "requires action, or processing"
-    ACTION_DEAD = "requires action, or processing, on a dead order"
+    ACTION_UNPAYABLE = "requires action, or processing, order unpayable"
     DECLINED = "declined"
     REFUSED = "refused at its only send"
     UNCLEAR = "unclear, and may be sent again"
     UNCLEAR_FOR_GOOD = "unclear, and can't be sent again"
-    WITHHELD = "not sent, order alive"
-    WITHHELD_DEAD = "never sent, order dead"
+    WITHHELD = "not sent, order payable"
+    WITHHELD_UNPAYABLE = "never sent, order unpayable"
     CANCELED = "intent canceled"
-    CANCELED_DEAD = "intent canceled, order dead"
-    OPEN = "look: not settled"
-    FAILED = "look: requires payment method"
-    SUPERSEDED = "another card asked for"
+    CANCELED_UNPAYABLE = "intent canceled, order unpayable"
+    OPEN = "retrieved, not settled"
+    FAILED = "retrieved, requires payment method"
+    SUPERSEDED = "another card requested"
     TIMED_OUT = "24 h old"
     EXPIRED = "order expired"
     CANCELLED = "order cancelled"
@@ -97,7 +98,7 @@ class Trigger(ByIdentity):
     REFUNDED = "refunded"
     REFUND_BLOCKED = "refund failed, disputed or pending"
     REFUND_ERROR_STORED = "error replayed for the refund's key"
-    REFUND_NOT_FOUND = "looked at, not refunded"
+    REFUND_NOT_FOUND = "no refund found"
     DISPUTE_LOST = "dispute lost"
     STANDS = "rechecked, and still given back"
     UNDONE = "rechecked, and given back no longer"
@@ -110,15 +111,15 @@ Table = dict[tuple[AttemptState, Trigger], AttemptState]
 ANSWERS = (
     _T.REPLAYED,
     _T.ACTION,
-    _T.ACTION_DEAD,
+    _T.ACTION_UNPAYABLE,
     _T.DECLINED,
     _T.REFUSED,
     _T.UNCLEAR,
     _T.UNCLEAR_FOR_GOOD,
     _T.WITHHELD,
-    _T.WITHHELD_DEAD,
+    _T.WITHHELD_UNPAYABLE,
 )
-"""How a send can end other than by a charge. An attempt that has moved on is not changed by one that comes late."""
+"""The answers to a send other than a charge. A late one does not change an attempt that has left CONFIRMING."""
 
 LISTED = (_T.NOT_LISTED, _T.NOT_LISTED_OLD)
 REFUND_ENDS = (_T.REFUNDED, _T.REFUND_BLOCKED, _T.REFUND_ERROR_STORED, _T.REFUND_NOT_FOUND, _T.DISPUTE_LOST)
@@ -129,7 +130,7 @@ def _stays(state: AttemptState, *triggers: Trigger) -> Table:
 
 
 def _charged(state: AttemptState) -> Table:
-    """A success is believed in every state: it is the intent's, and the intent is the order's only one."""
+    """A success counts in every state: it belongs to the intent, and the order has only one open intent."""
     return {
         (state, _T.SUCCEEDED): _S.PAID,
         (state, _T.UNWANTED): _S.REFUNDING,
@@ -138,7 +139,7 @@ def _charged(state: AttemptState) -> Table:
 
 
 def _given_back(state: AttemptState) -> Table:
-    """Only a recheck undoes it. What comes late of the giving back itself changes nothing."""
+    """Only a recheck changes the state. Late answers about the refund itself change nothing."""
     stays = _stays(state, *ANSWERS, *LISTED, _T.CANCELLED, *REFUND_ENDS, _T.REFUND_DUE, _T.STANDS)
     return {**stays, (state, _T.UNDONE): _S.BLOCKED}
 
@@ -147,18 +148,18 @@ TABLE: Table = {
     **_charged(_S.CONFIRMING),
     **_stays(_S.CONFIRMING, _T.REPLAYED, _T.UNCLEAR, _T.WITHHELD, _T.OPEN, _T.CANCELLED),
     (_S.CONFIRMING, _T.ACTION): _S.AWAITING,
-    (_S.CONFIRMING, _T.ACTION_DEAD): _S.CANCELLING,
+    (_S.CONFIRMING, _T.ACTION_UNPAYABLE): _S.CANCELLING,
     (_S.CONFIRMING, _T.DECLINED): _S.DECLINED,
     (_S.CONFIRMING, _T.REFUSED): _S.REFUSED,
     (_S.CONFIRMING, _T.UNCLEAR_FOR_GOOD): _S.CANCELLING,
-    (_S.CONFIRMING, _T.WITHHELD_DEAD): _S.REFUSED,
+    (_S.CONFIRMING, _T.WITHHELD_UNPAYABLE): _S.REFUSED,
     (_S.CONFIRMING, _T.CANCELED): _S.DECLINED,
-    (_S.CONFIRMING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.CONFIRMING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     **_charged(_S.AWAITING),
     **_stays(_S.AWAITING, *ANSWERS, _T.OPEN),
     (_S.AWAITING, _T.FAILED): _S.DECLINED,
     (_S.AWAITING, _T.CANCELED): _S.DECLINED,
-    (_S.AWAITING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.AWAITING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     (_S.AWAITING, _T.SUPERSEDED): _S.CANCELLING,
     (_S.AWAITING, _T.TIMED_OUT): _S.CANCELLING,
     (_S.AWAITING, _T.EXPIRED): _S.CANCELLING,
@@ -166,7 +167,7 @@ TABLE: Table = {
     **_charged(_S.CANCELLING),
     **_stays(_S.CANCELLING, *ANSWERS, _T.OPEN, _T.CANCELLED),
     (_S.CANCELLING, _T.CANCELED): _S.DECLINED,
-    (_S.CANCELLING, _T.CANCELED_DEAD): _S.CLOSED,
+    (_S.CANCELLING, _T.CANCELED_UNPAYABLE): _S.CLOSED,
     **_charged(_S.CHARGING),
     **_stays(_S.CHARGING, _T.NOT_LISTED, _T.CANCELLED),
     (_S.CHARGING, _T.NOT_LISTED_OLD): _S.CLOSED,
@@ -190,24 +191,24 @@ TABLE: Table = {
     **_given_back(_S.REFUNDED),
     **_given_back(_S.CHARGED_BACK),
 }
-"""Every pair of state and trigger that can be met, and the state it leads to. A pair that is not here is a bug."""
+"""The next state of every pair of state and trigger that can occur. A pair that is not here is a bug."""
 
 UNSETTLED = frozenset({_S.CONFIRMING, _S.AWAITING, _S.CANCELLING, _S.CHARGING})
-"""The card may still be charged by this attempt, so no other attempt may begin."""
+"""States in which the attempt may still charge the card, so no other attempt may begin."""
 
 GIVEN_BACK = frozenset({_S.REFUNDED, _S.CHARGED_BACK})
-"""The attempt has charged the card, and the customer has the money again, as far as is known."""
+"""States in which the attempt has charged the card and the customer has the money back, as far as is known."""
 
 GIVING_BACK = GIVEN_BACK | {_S.REFUNDING, _S.BLOCKED}
-"""The attempt has charged the card, and the money is on its way back or there."""
+"""States in which the attempt has charged the card and the money is on its way back, or has arrived."""
 
 
 class UnreachablePair(Exception):
-    """Our bug: an attempt met a trigger that the table calls unreachable. The order is unchanged."""
+    """Our bug: the table has no next state for an attempt's state and a trigger. The order is unchanged."""
 
 
 def next_state(state: AttemptState, trigger: Trigger) -> AttemptState:
-    """The state that a trigger leads to.
+    """Returns the state that a trigger leads to.
 
     Raises:
         UnreachablePair: the pair is not in the table.
@@ -219,24 +220,27 @@ def next_state(state: AttemptState, trigger: Trigger) -> AttemptState:
 
 
 class TaskKind(enum.Enum):
-    """What is in flight for an intent, an attempt or an event, or will be when the task is due."""
+    """The kind of effect that a task has in flight, or will have when it is due."""
 
     CREATE = "create"
     CONFIRM = "confirm"
-    LOOK = "look"
+    RETRIEVE = "look"
     CANCEL = "cancel"
     LIST = "list"
     REFUND = "refund"
-    LOOK_REFUND = "look at the refund"
-    RECHECK = "recheck"
-    """Look whether a charge that was given back still is."""
+    FIND_REFUND = "look at the refund"
+    RECHECK_REFUND = "recheck"
+    """Find out whether a charge that was given back still is."""
     PUBLISH = "publish"
-    WATCH = "watch"
+    RECHECK_LATER = "watch"
     """Nothing is in flight: the task waits for its time."""
 
 
 class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Work with a deadline. Until `due` it is its `holder`'s (a process; a watch has none), then any process's."""
+    """An effect and its lease, in UTC. Until `due` only the process `holder` may carry it out, then any process may.
+
+    `issued` is when the task began; its request may not leave before `not_before`. RECHECK_LATER has no holder.
+    """
 
     kind: TaskKind
     due: datetime
@@ -246,10 +250,12 @@ class Task(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Refund(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The giving back of one charge. `number` counts its keys: the next one is used when an error is stored for one.
+    """The refund of one charge.
 
-    `id` is the refund's at Stripe, `dispute_id` that of a lost dispute. `undone` counts how often the charge had been
-    given back and then was no longer; `rechecks` counts the rechecks, made at their times, since it was given back.
+    `number` counts its idempotency keys from 1: after an error is stored for one, the next is used. `id` is the
+    refund's at Stripe, `dispute_id` that of a lost dispute. `blocked` counts how often the refund was blocked. `undone`
+    counts how often the charge had been given back and later was no longer; `rechecks` counts the rechecks that were
+    made at their times since it was given back.
     """
 
     key: str
@@ -263,7 +269,7 @@ class Refund(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class IntentState(enum.Enum):
-    """What is known of an intent: only an open one can charge, and only then it may be confirmed again."""
+    """The known state of an intent. Only an open one can charge, and only an open one may be confirmed again."""
 
     OPEN = "open"
     CANCELED = "canceled"
@@ -274,7 +280,8 @@ class Intent(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The order's one open PaymentIntent, or its last one. `number` counts them from 1; `id` is Stripe's, once known.
 
     `key` is its create's idempotency key, `api_version` the Stripe version of its create and of its confirms.
-    `exposed`: its client secret may be in a browser, which can confirm it by itself: it is watched while it is open.
+    `exposed`: its client secret may be in a browser, which can confirm the intent by itself, so it is rechecked while
+    it is open.
     """
 
     number: int
@@ -297,9 +304,10 @@ class CancelReason(enum.Enum):
 class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One attempt to charge an order. `amount` is in minor units. `intent` is its intent's number, 0 in 0.1.0's.
 
-    The instrument is kept only while it may be sent again; `token_hash` recognizes a repeated request for ever.
-    `amount_refunded` (minor units) and `disputed` are what was last seen of a charge that pays: refunded in part by
-    hand, disputed by the bank. `recheck` is when a charge that was given back is looked at again.
+    The instrument is kept only while the attempt may be sent again; `token_hash` recognizes a repeated request at any
+    time. `not_after` is the last time at which its confirm may leave. `amount_refunded` (minor units) and `disputed`
+    are what Stripe last showed of a charge that pays: an operator refunded a part, the bank disputes it. `recheck` is
+    when a charge that was given back is rechecked. Times are UTC.
     """
 
     number: int
@@ -342,7 +350,7 @@ class Attempt(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def gives_way(self) -> bool:
-        """Whether another card may take its place."""
+        """Whether another card may replace it: it awaits its customer, or is being cancelled for another card."""
         superseded = self.state is _S.CANCELLING and self.cancel_reason is CancelReason.SUPERSEDED
         return superseded or self.state is _S.AWAITING
 
@@ -360,9 +368,10 @@ class Payment(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class OutboxEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One of our events, from the write that made it true until the broker has it. `task` is its publishing.
+    """One of our events, stored by the write that made it true. `task` publishes it.
 
-    `dispute_id` and `status` (of the dispute, in Stripe's words) are there exactly on `payment:disputed`.
+    `published` is when the broker had stored it (UTC). `dispute_id` and `status` (of the dispute, in Stripe's words)
+    are set exactly on `payment:disputed`.
     """
 
     subject: str
@@ -375,26 +384,26 @@ class OutboxEvent(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Writer(Struct, frozen=True, rename="camel"):
-    """Which process wrote a revision, and its write number: how a write whose answer was lost is recognised."""
+    """The process that wrote a revision, and its write number. They identify a write whose answer was lost."""
 
     process: str
     number: int
 
 
 class HistoryEntry(Struct, frozen=True, rename="camel"):
-    """One line of an order's life, for whoever reads the document."""
+    """One change of an order, for an operator who reads the document. `at` is UTC."""
 
     at: datetime
     what: str
 
 
 class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """An order, its payment, its unsent events and its next deadline: the whole truth, in one document.
+    """An order, its payment, its events and its next deadlines: everything that is stored of it, in one document.
 
     `user_id`, `amount` (minor units), `currency` and `expires_at` are absent while only a cancel has announced it.
-    `received` is when it came (absent in documents that release 0.1.0 began). `due` and `holder` are derived from the
-    tasks (`payment.core.pending.with_deadline`), and stored to be found by index. So is `recheck`: the earliest time at
-    which a charge that was given back is looked at again. It is days away where `due` is minutes away.
+    `received` is when its creation arrived (absent in documents that release 0.1.0 began). `due` and `holder` are
+    derived from the tasks (`payment.core.pending.with_deadline`) and stored for an index. So is `recheck`: the earliest
+    time at which a charge that was given back is rechecked. It is days away where `due` is minutes away.
     """
 
     id: str = field(name="_id")
@@ -429,7 +438,7 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def kept(self) -> Attempt | None:
-        """The attempt whose charge pays the order, also while it is given back."""
+        """The attempt whose charge pays the order, also while that charge is being refunded."""
         if self.payment is None or self.payment.kept is None:
             return None
         return self.payment.attempts[self.payment.kept - 1]
@@ -441,10 +450,47 @@ class Order(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def intent_busy(self) -> bool:
-        """Whether its open intent is being looked at or cancelled for no attempt: a new one begins after that."""
+        """Whether its open intent is being retrieved or cancelled for no attempt: a new attempt begins after that."""
         task = self.intent.task if self.intent else None
-        return task is not None and task.kind in (TaskKind.LOOK, TaskKind.CANCEL) and self.unsettled is None
+        return task is not None and task.kind in (TaskKind.RETRIEVE, TaskKind.CANCEL) and self.unsettled is None
 
     def open_at(self, at: datetime) -> bool:
-        """Whether a card may be charged for it at all: it was created, not cancelled, and has not expired."""
+        """Whether a card may be charged for the order at a time: it was created, not cancelled, and has not expired."""
         return not self.cancelled and self.expires_at is not None and at < self.expires_at
+
+
+# ------------------------------------------------------------------------------------- parts of an order
+#
+# A replacement that changes nothing returns the very same order: by this a step shows that nothing is to be written.
+
+
+def numbered(order: Order, number: int) -> Attempt | None:
+    """Returns the attempt with this number, from 1. None: there is none."""
+    return order.attempts[number - 1] if 1 <= number <= len(order.attempts) else None
+
+
+def with_charge(order: Order, charge_id: str) -> Attempt | None:
+    """Returns the attempt that has this charge. None: the charge is new."""
+    return next((attempt for attempt in order.attempts if attempt.charge_id == charge_id), None)
+
+
+def with_attempt(order: Order, attempt: Attempt) -> Order:
+    """Returns the order with this attempt in place of the one of its number; the same object if nothing changed."""
+    payment = order.payment
+    assert payment is not None
+    before = payment.attempts[attempt.number - 1]
+    if attempt == before:
+        return order
+    attempts = tuple(attempt if each is before else each for each in payment.attempts)
+    return structs.replace(order, payment=structs.replace(payment, attempts=attempts))
+
+
+def with_intent(order: Order, **changes: Any) -> Order:
+    """Returns the order with its intent changed in these fields; the same object if nothing changed."""
+    payment = order.payment
+    assert payment is not None
+    assert payment.intent is not None
+    after = structs.replace(payment.intent, **changes)
+    if after == payment.intent:
+        return order
+    return structs.replace(order, payment=structs.replace(payment, intent=after))

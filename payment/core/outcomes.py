@@ -1,17 +1,19 @@
-"""How an attempt and its intent change: by an answer, a look, a list, or a send that was never made.
+"""How the outcome of an effect changes an attempt and its intent.
 
-A success belongs to the intent, whichever answer or look brings it. `canceled` is as final. Every other answer is
-judged by the attempt and the send that it is about, and a look's only by the task that asked for it: what comes late
-proves nothing about what has been sent since.
+An outcome is an answer, a retrieved intent, a list of charges, or a send that was never made. A success belongs to the
+intent, whichever effect finds it, and `canceled` is as final. Every other answer counts only for the attempt and the
+send that it names, and a retrieved intent only for the task that retrieved it: a late outcome proves nothing about
+later requests.
+
+Change together: `payment.core.messages.IntentOutcome`, `payment.core.order.TABLE`.
 """
 
 from typing import assert_never
 
 from msgspec import structs
 
-from payment.core.attempts import moved, returned
+from payment.core.attempts import at_rest, holds, moved, next_publication, numbered_intent, returned
 from payment.core.effects import PAYMENT_CREATED
-from payment.core.intents import at_rest, holds, numbered_intent
 from payment.core.messages import (
     ActionRequired,
     CardDeclined,
@@ -43,8 +45,11 @@ from payment.core.order import (
     OutboxEvent,
     TaskKind,
     Trigger,
+    numbered,
+    with_attempt,
+    with_charge,
+    with_intent,
 )
-from payment.core.parts import numbered, with_attempt, with_charge, with_intent
 from payment.core.schedule import (
     CHARGE_LIFE,
     LONGEST_RESEND_DELAY,
@@ -53,10 +58,9 @@ from payment.core.schedule import (
     may_send,
     next_list,
     next_retrieval,
+    recheck_later,
     resend_delay,
-    watch,
 )
-from payment.core.tasks import next_publication
 
 CHARGED = GIVING_BACK | {AttemptState.PAID}
 
@@ -68,14 +72,14 @@ CANCEL_TEXTS = {
 
 
 def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Order:
-    """The order after an outcome of its intent that the Stripe actor reports."""
+    """Returns the order after an outcome of its intent, as the Stripe actor reports it."""
     intent = order.intent
     if intent is None:
         return order
     intent_id = getattr(message, "intent_id", None)
     if message.intent != intent.number or (intent.id is not None and intent_id not in (None, intent.id)):
         # An earlier intent of the order, or another one under the same key (a process that was paused for a day may
-        # have created it): only its success matters. That it is canceled says nothing about this intent.
+        # have created it): only its success matters. Its cancel proves nothing about the order's present intent.
         return _success_of_another(order, message, context)
     if isinstance(message, IntentPrepared | IntentCreated) and not _is_believed(order, intent, message, context):
         return order
@@ -91,18 +95,18 @@ def intent_outcome(order: Order, message: IntentOutcome, context: Context) -> Or
         case IntentSucceeded():
             return _succeeded(order, message.intent, message.charge, context, replayed=message.replayed)
         case IntentRetrieved():
-            return _seen(order, message, context)
+            return _retrieved(order, message, context)
         case _:
             return _send_ended(order, message, context)
 
 
 def _is_believed(order: Order, intent: Intent, message: IntentPrepared | IntentCreated, context: Context) -> bool:
-    """Whether an unconfirmed intent is the one that the order's number stands for.
+    """Whether a created intent is the order's intent of this number.
 
-    While Stripe keeps the create's key, every create brings the same intent. Later only the create that is still asked
-    for counts: another process may have begun to use another intent meanwhile.
+    While Stripe keeps the create's key, every create returns the same intent. Later only a create that this process
+    still has in flight counts: another process may use another intent by then.
     """
-    if intent.id is not None or context.at < list_after(order):
+    if intent.id is not None or context.now < list_after(order):
         return True
     return holds(intent, context, TaskKind.CREATE if isinstance(message, IntentPrepared) else TaskKind.CONFIRM)
 
@@ -130,10 +134,10 @@ def _send_ended(
         case CardDeclined():
             return moved(order, _with_failure(attempt, message.failure), Trigger.DECLINED, context)
         case IntentCreated() | ConfirmRefused() | ConfirmUnclear() | ConfirmWithheld() if message.send != attempt.sends:
-            # It has been sent again since: that send's answer is the one to wait for.
+            # The attempt has been sent again since: only the answer to that send counts.
             return order
-        case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
-            return order  # its confirm is still owed, now with the id that is in the document
+        case IntentCreated() if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.now):
+            return order  # its confirm is still pending, now with the id that the document has
         case ConfirmRefused() if attempt.sends == 1:
             if attempt.state is AttemptState.CONFIRMING:
                 attempt = structs.replace(attempt, refusal=message.reason, text=message.text)
@@ -149,12 +153,14 @@ def _send_ended(
 
 
 def _action_required(order: Order, attempt: Attempt, message: ActionRequired, context: Context) -> Order:
-    if not order.open_at(context.at):
-        return moved(order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_DEAD, context)
+    if not order.open_at(context.now):
+        return moved(
+            order, _cancelled_for(attempt, CancelReason.AUTHENTICATION_FAILED), Trigger.ACTION_UNPAYABLE, context
+        )
     after = moved(order, attempt, Trigger.ACTION, context)
     if after is not order and (message.replayed or message.processing):
-        # A replayed answer may be out of date, and a bank decides soon about a payment in processing: look at once.
-        return with_intent(after, task=in_flight(TaskKind.LOOK, context))
+        # A replayed answer may be out of date, and a bank soon decides about a payment in processing.
+        return with_intent(after, task=in_flight(TaskKind.RETRIEVE, context))
     return after
 
 
@@ -175,14 +181,14 @@ def _unclear(order: Order, attempt: Attempt, context: Context, *, stored: bool) 
     intent = order.intent
     assert intent is not None
     if not holds(intent, context, TaskKind.CONFIRM):
-        return order  # it is looked at by now, or over
-    if stored or not may_send(order, attempt, context.at):
+        return order  # the confirm is no longer in flight: the intent is being retrieved, or is settled
+    if stored or not may_send(order, attempt, context.now):
         return _unclear_for_good(order, attempt, context)
     return _sent_again(moved(order, attempt, Trigger.UNCLEAR, context), attempt, context)
 
 
 def _sent_again(order: Order, attempt: Attempt, context: Context) -> Order:
-    again = structs.replace(attempt, sends=attempt.sends + 1, last_sent=context.at)
+    again = structs.replace(attempt, sends=attempt.sends + 1, last_sent=context.now)
     task = in_flight(TaskKind.CONFIRM, context, resend_delay(attempt.sends))
     return with_intent(with_attempt(order, again), task=task)
 
@@ -195,24 +201,24 @@ def _unclear_for_good(order: Order, attempt: Attempt, context: Context) -> Order
 def _withheld(order: Order, attempt: Attempt, context: Context) -> Order:
     if attempt.state is not AttemptState.CONFIRMING:
         return moved(order, attempt, Trigger.WITHHELD, context)
-    if may_send(order, attempt, context.at):
+    if may_send(order, attempt, context.now):
         intent = order.intent
         assert intent is not None
         order = moved(order, attempt, Trigger.WITHHELD, context)
         if not holds(intent, context, TaskKind.CONFIRM):
-            return order  # it is looked at by now, as a process does that takes it over
+            return order  # a process that took the attempt over retrieves the intent first
         return with_intent(order, task=returned(intent.task, context))
     if attempt.sends > 1:
         return _unclear_for_good(order, attempt, context)
     refused = structs.replace(attempt, refusal=RefusalReason.WITHHELD)
-    return moved(order, refused, Trigger.WITHHELD_DEAD, context)
+    return moved(order, refused, Trigger.WITHHELD_UNPAYABLE, context)
 
 
 # ------------------------------------------------------------------------------------------------------------- a create
 
 
 def _create_error_stored(order: Order, context: Context) -> Order:
-    """Use the next number. An intent that the create may have made was never confirmed: a confirm needs its id."""
+    """Use the intent of the next number. If the create made one, that was never confirmed: a confirm needs an id."""
     assert order.payment is not None
     assert order.payment.intent is not None
     following = numbered_intent(order, order.payment.intent.number + 1, context)
@@ -222,7 +228,7 @@ def _create_error_stored(order: Order, context: Context) -> Order:
         return order
     attempt = structs.replace(attempt, intent=following.number)
     order = with_attempt(order, attempt)
-    if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.at):
+    if attempt.state is AttemptState.CONFIRMING and may_send(order, attempt, context.now):
         return _sent_again(order, attempt, context)
     return _never_confirmed(order, attempt, RefusalReason.WITHHELD, None, context)
 
@@ -245,10 +251,10 @@ def _never_confirmed(
     return _attempt_canceled(order, attempt, context)
 
 
-# --------------------------------------------------------------------------------------------------------------- a look
+# --------------------------------------------------------------------------------------------------- a retrieved intent
 
 
-def _seen(order: Order, message: IntentRetrieved, context: Context) -> Order:
+def _retrieved(order: Order, message: IntentRetrieved, context: Context) -> Order:
     if message.charge is not None:
         return _succeeded(order, message.intent, message.charge, context)
     attempt = order.unsettled
@@ -257,28 +263,28 @@ def _seen(order: Order, message: IntentRetrieved, context: Context) -> Order:
         return order if attempt is None else _attempt_canceled(order, attempt, context)
     intent = order.intent
     assert intent is not None
-    looked = holds(intent, context, TaskKind.LOOK, TaskKind.CANCEL)
+    expected = holds(intent, context, TaskKind.RETRIEVE, TaskKind.CANCEL)
     if attempt is None:
-        return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if looked else order
+        return at_rest(order, context, delay=LONGEST_RESEND_DELAY) if expected else order
     match attempt.state:
         case AttemptState.CONFIRMING if message.attempt == attempt.number:
-            # Another card may have changed the state, and an earlier send may still land: only a cancel is conclusive.
+            # Another card may have changed the state, and an earlier send may still charge: only a cancel proves it.
             return _unclear_for_good(order, attempt, context)
-        case AttemptState.CONFIRMING if looked:
-            # A process that takes over has looked before it repeats.
-            if not may_send(order, attempt, context.at):
+        case AttemptState.CONFIRMING if expected:
+            # This process has taken the attempt over, and retrieved the intent before it sends again.
+            if not may_send(order, attempt, context.now):
                 return _unclear_for_good(order, attempt, context)
             return _sent_again(moved(order, attempt, Trigger.OPEN, context), attempt, context)
-        case AttemptState.AWAITING if looked:
-            return _seen_awaiting(order, attempt, message, context)
-        case AttemptState.CANCELLING if looked:
+        case AttemptState.AWAITING if expected:
+            return _retrieved_awaiting(order, attempt, message, context)
+        case AttemptState.CANCELLING if expected:
             order = moved(order, attempt, Trigger.OPEN, context)
             return with_intent(order, task=in_flight(TaskKind.CANCEL, context, LONGEST_RESEND_DELAY))
         case _:
             return order
 
 
-def _seen_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, context: Context) -> Order:
+def _retrieved_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, context: Context) -> Order:
     if message.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
         failure = message.failure
         failed = structs.replace(
@@ -288,17 +294,17 @@ def _seen_awaiting(order: Order, attempt: Attempt, message: IntentRetrieved, con
             text=failure.text if failure else CANCEL_TEXTS[CancelReason.AUTHENTICATION_FAILED],
         )
         return moved(order, failed, Trigger.FAILED, context)
-    if not order.open_at(context.at):
+    if not order.open_at(context.now):
         ended = structs.replace(attempt, cancel_reason=CancelReason.AUTHENTICATION_FAILED)
         return moved(order, ended, Trigger.EXPIRED, context)
     order = moved(order, attempt, Trigger.OPEN, context)
-    return with_intent(order, task=watch(next_retrieval(order, attempt, context.at), context))
+    return with_intent(order, task=recheck_later(next_retrieval(order, attempt, context.now), context))
 
 
 def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order:
     """The attempt's intent is canceled and can never charge, so the attempt is declined or closed."""
-    if not order.open_at(context.at):
-        return moved(order, attempt, Trigger.CANCELED_DEAD, context)
+    if not order.open_at(context.now):
+        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE, context)
     awaited = attempt.state is not AttemptState.CONFIRMING
     reason = attempt.cancel_reason or (CancelReason.AUTHENTICATION_FAILED if awaited else CancelReason.UNCLEAR)
     declined = structs.replace(attempt, code=reason.value, decline_code=reason.value, text=CANCEL_TEXTS[reason])
@@ -309,42 +315,43 @@ def _attempt_canceled(order: Order, attempt: Attempt, context: Context) -> Order
 
 
 def _succeeded(order: Order, number: int, charge: ChargeFacts, context: Context, *, replayed: bool = False) -> Order:
-    """A success goes to the attempt of this intent that has it already, else to the unsettled one, else to the last."""
+    """Record a success with the intent's attempt that has the charge, else the unsettled one, else the last."""
     intent = order.intent
     assert intent is not None
     mine = [attempt for attempt in order.attempts if attempt.intent == number]
     known = with_charge(order, charge.charge_id)
     if not mine:
-        # Made ahead of its first request, which will find the charge itself.
+        # The intent was created before the first request to charge, and that request will find the charge itself.
         return with_intent(order, task=None) if holds(intent, context, TaskKind.CREATE) else order
     attempt = mine[-1]  # the one that is unsettled, or has charged, is always the last
     if known is not None and known is not attempt:
         return _create_stopped(order, intent, context)
     if known is not None:
-        # Settled by now: only what the bank or an operator has done to the charge is news.
+        # The attempt has this charge already: only a partial refund or a dispute can be new.
         return with_attempt(order, _with_facts(attempt, charge))
     if attempt.state in CHARGED:
         return order
     if replayed:
-        # A fact about the past: the charge may have been given back since. It is paid once it was read.
-        return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.LOOK, context))
+        # The answer is about the past, and the charge may have been refunded since: the order counts as paid once the
+        # intent was retrieved.
+        return with_intent(moved(order, attempt, Trigger.REPLAYED, context), task=in_flight(TaskKind.RETRIEVE, context))
     if intent.number == number:
         order = with_intent(order, state=IntentState.SUCCEEDED, task=None)
     return _charged(order, attempt, charge, context)
 
 
 def _create_stopped(order: Order, intent: Intent, context: Context) -> Order:
-    """A list of charges before a create found one that is another attempt's: the create waits until it is given back.
+    """The list before a create found a charge of another attempt: the create waits until that charge is given back.
 
-    Without the wait the effect would be owed unchanged, and released again at once.
+    Without the wait the same effect would stay pending, and be released again at once.
     """
     if intent.task is None or not holds(intent, context, intent.task.kind):
         return order
-    return with_intent(order, task=watch(context.at + LONGEST_RESEND_DELAY, context))
+    return with_intent(order, task=recheck_later(context.now + LONGEST_RESEND_DELAY, context))
 
 
 def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Context) -> Order:
-    """The first charge that comes to an order that is not cancelled is kept; every other one is given back."""
+    """The first charge of an order that is not cancelled is kept; every other one is refunded."""
     attempt = _with_facts(structs.replace(attempt, charge_id=charge.charge_id), charge)
     if charge.refunded:
         return moved(order, attempt, Trigger.GIVEN_BACK, context)
@@ -358,8 +365,10 @@ def _charged(order: Order, attempt: Attempt, charge: ChargeFacts, context: Conte
 
 
 def _with_facts(attempt: Attempt, charge: ChargeFacts) -> Attempt:
-    """Note what was refunded of a charge in part, and that it is disputed. The payment stays; a cancel gives back the
-    rest. Neither is taken back: an answer that comes late may be older than what is known."""
+    """Record a partial refund or a dispute of a charge. The order stays paid; a cancel refunds the rest.
+
+    Neither fact is removed again: a late answer may be older than what is recorded.
+    """
     partly = 0 if charge.refunded else charge.amount_refunded
     return structs.replace(
         attempt,
@@ -372,7 +381,10 @@ def _with_facts(attempt: Attempt, charge: ChargeFacts) -> Attempt:
 
 
 def charges_listed(order: Order, message: ChargesListed, context: Context) -> Order:
-    """A list of charges: those in it are taken over; an attempt that has none is closed once none can land."""
+    """Returns the order after a list of its charges, for an attempt of release 0.1.0.
+
+    Listed charges are recorded. An attempt without one is closed once it can charge no more.
+    """
     for listed in message.charges:
         found = numbered(order, listed.attempt)
         known = with_charge(order, listed.charge.charge_id)
@@ -381,8 +393,8 @@ def charges_listed(order: Order, message: ChargesListed, context: Context) -> Or
     attempt = numbered(order, message.attempt)
     if attempt is None or attempt.intent != 0 or attempt.charge_id is not None:
         return order
-    if context.at >= attempt.last_sent + CHARGE_LIFE:
+    if context.now >= attempt.last_sent + CHARGE_LIFE:
         return moved(order, attempt, Trigger.NOT_LISTED_OLD, context)
     if attempt.state is AttemptState.CHARGING:
-        attempt = structs.replace(attempt, task=watch(next_list(attempt, context.at), context))
+        attempt = structs.replace(attempt, task=recheck_later(next_list(attempt, context.now), context))
     return moved(order, attempt, Trigger.NOT_LISTED, context)

@@ -1,10 +1,12 @@
-"""What the world still owes an order: the other half of the core, and the reason that crashes are boring.
+"""Which effects are pending for an order: the second half of the core, and the reason why a crash loses nothing.
 
-`pending` reads it off the document alone. A normal step, a restart and a sweep all ask this one function, so that what
-one of them would do, all of them do. `with_deadline` stores the earliest of its times as `due`, for an index.
+`pending` reads the effects off the document alone. A normal step, a restart and a sweep all call this one function, so
+they release the same effects. `with_deadline` stores the earliest of their times as `due`, for an index.
 
-`rechecks` is what is owed much later: looks, over 30 days, at charges that were given back. They have an index and a
-sweep of their own (`recheck`), so that orders which only wait for them burden no other sweep.
+`rechecks` are due much later: over 30 days a charge that was given back is rechecked. They have an index and a sweep of
+their own (`recheck`), so that orders which only wait for them do not burden the other sweep.
+
+Change together: `payment.core.effects`, `payment.core.order.TaskKind`, `payment.core.waits`.
 """
 
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from payment.core.effects import (
     CreateIntent,
     Effect,
     FindRefund,
+    IntentReference,
     ListCharges,
     PendingEffect,
     PublishEvent,
@@ -27,19 +30,18 @@ from payment.core.effects import (
     RefundCharge,
     RetrieveIntent,
 )
-from payment.core.intents import reference
 from payment.core.messages import client_id_of
 from payment.core.order import Attempt, AttemptState, Intent, Order, OutboxEvent, Payment, Task, TaskKind
-from payment.core.schedule import create_deadline, send_deadline
+from payment.core.schedule import create_deadline, list_after, send_deadline
 
 
 def pending(order: Order) -> tuple[PendingEffect, ...]:
-    """Every effect that the order is owed, with the time at which it counts as lost."""
+    """Returns every effect that is pending for the order, with the time at which it counts as lost."""
     return tuple(_pending(order))
 
 
 def rechecks(order: Order) -> tuple[PendingEffect, ...]:
-    """Each look at a charge that was given back, with its time. While one is in flight it is in `pending`."""
+    """Returns each recheck of a charge that was given back, with its time. One that is in flight is in `pending`."""
     return tuple(
         PendingEffect(RecheckLater(order.id, f"recheck {attempt.number}"), attempt.recheck, None)
         for attempt in order.attempts
@@ -48,25 +50,25 @@ def rechecks(order: Order) -> tuple[PendingEffect, ...]:
 
 
 def with_deadline(order: Order) -> Order:
-    """The order with `due`, `holder` and `recheck` as its tasks and rechecks say.
+    """Returns the order with `due`, `holder` and `recheck` derived from its tasks and rechecks.
 
-    `due` is there exactly when something is pending, `recheck` exactly when there are rechecks.
+    `due` is set exactly where something is pending, `recheck` exactly where there are rechecks.
     """
-    owed = sorted(pending(order), key=lambda item: item.at)
-    holder = next((item.holder for item in owed if item.holder), None)
+    effects = sorted(pending(order), key=lambda item: item.at)
+    holder = next((item.holder for item in effects if item.holder), None)
     return structs.replace(
         order,
-        due=owed[0].at if owed else None,
+        due=effects[0].at if effects else None,
         holder=client_id_of(holder) if holder else None,
         recheck=min((item.at for item in rechecks(order)), default=None),
     )
 
 
-def refiled(order: Order) -> Order:
-    """The order with `due`, `holder` and `recheck` as its tasks say; the very same order where they say so already.
+def reindexed(order: Order) -> Order:
+    """Returns the order with `due`, `holder` and `recheck` derived anew; the same object where they were right.
 
-    Asked of what was read: a deadline that was edited away would keep the order's work from every sweep, and one that
-    was put there would bring it up in each.
+    For orders that were read: an operator may have edited these fields. Without a deadline no sweep would find the
+    order's tasks, and with a wrong one every sweep would find the order.
     """
     true = with_deadline(order)
     derived = (true.due, true.holder, true.recheck)
@@ -91,18 +93,18 @@ def _pending(order: Order) -> Iterator[PendingEffect]:
 
 
 def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) -> Effect:
-    """The effect of an intent's task, for the Stripe actor.
+    """Returns the effect of an intent's task.
 
-    A confirm whose card was taken away when the order was cancelled is owed no longer: the ledger sees that, and
-    cancels the effect that is in flight.
+    A confirm whose instrument was dropped when the order was cancelled is no longer pending: the ledger then cancels
+    the effect that is in flight.
     """
-    if task.kind is TaskKind.WATCH:
+    if task.kind is TaskKind.RECHECK_LATER:
         return RecheckLater(order.id, "intent")
-    named = reference(order, payment, intent)
+    named = _reference(order, payment, intent)
     match task.kind:
         case TaskKind.CREATE:
             return CreateIntent(named, create_deadline(order))
-        case TaskKind.LOOK:
+        case TaskKind.RETRIEVE:
             return RetrieveIntent(named)
         case TaskKind.CANCEL:
             return CancelIntent(named, task.not_before or task.issued)
@@ -123,16 +125,16 @@ def intent_effect(order: Order, payment: Payment, intent: Intent, task: Task) ->
 
 
 def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Effect:
-    """The effect of an attempt's task: the refund of its charge, or a list of charges for one of release 0.1.0."""
+    """Returns the effect of an attempt's task: one about its refund, or a list of charges for one of release 0.1.0."""
     refund, charge_id = attempt.refund, attempt.charge_id
     match task.kind:
         case TaskKind.LIST:
             return ListCharges(order.id, payment.id, attempt.number)
         case TaskKind.REFUND if refund is not None and charge_id is not None:
             return RefundCharge(order.id, payment.id, attempt.number, charge_id, refund.key, attempt.api_version)
-        case TaskKind.LOOK_REFUND if refund is not None and charge_id is not None:
+        case TaskKind.FIND_REFUND if refund is not None and charge_id is not None:
             return FindRefund(order.id, charge_id, refund.key)
-        case TaskKind.RECHECK if charge_id is not None and (given_back_by := attempt.given_back_by) is not None:
+        case TaskKind.RECHECK_REFUND if charge_id is not None and (given_back_by := attempt.given_back_by) is not None:
             charged_back = attempt.state is AttemptState.CHARGED_BACK
             return RecheckRefund(order.id, charge_id, attempt.amount, given_back_by, charged_back)
         case _:
@@ -140,7 +142,7 @@ def attempt_effect(order: Order, payment: Payment, attempt: Attempt, task: Task)
 
 
 def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEvent:
-    """The publishing of one of an order's events."""
+    """Returns the effect that publishes one of an order's events."""
     return PublishEvent(
         order_id=order.id,
         subject=event.subject,
@@ -154,15 +156,15 @@ def publication(order: Order, payment: Payment, event: OutboxEvent) -> PublishEv
 
 
 def _message_id(order: Order, payment: Payment, event: OutboxEvent) -> str:
-    """What a broker drops repeats of an event by: no two events of a payment have the same.
+    """Returns the id by which a broker drops repeats of an event: no two events of a payment have the same.
 
-    The first event of a subject has the subject and the payment's id. An order whose first charge was refunded by hand,
-    whose second one paid it, and that was then cancelled has two `payment:refunded`: the second one's ends with its
-    charge's id. Where a charge is given back again after a refund failed, it ends with the refund's id too; those of
-    failed refunds and of disputes always end with the refund's or the dispute's id.
+    It consists of the subject and the payment's id. A second `payment:refunded` about another charge adds that charge's
+    id: the first charge was refunded by hand, the second one paid the order, and then the order was cancelled. A second
+    one about the same charge adds the refund's id too: an earlier refund of it failed. Events of failed refunds and of
+    disputes always add the refund's or the dispute's id.
     """
     message_id = f"{event.subject}:{payment.id}"
-    before = [each for each in order.outbox[: _place(order, event)] if each.subject == event.subject]
+    before = [each for each in order.outbox[: _position(order, event)] if each.subject == event.subject]
     if event.subject in (PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED):
         message_id = f"{message_id}:{event.refund_id or event.dispute_id}"
     elif any(each.stripe_id == event.stripe_id for each in before):
@@ -173,9 +175,26 @@ def _message_id(order: Order, payment: Payment, event: OutboxEvent) -> str:
     return f"{message_id}:{same + 1}" if same else message_id
 
 
-def _place(order: Order, event: OutboxEvent) -> int:
-    return next(place for place, each in enumerate(order.outbox) if each is event)
+def _position(order: Order, event: OutboxEvent) -> int:
+    return next(position for position, each in enumerate(order.outbox) if each is event)
 
 
 def _facts(event: OutboxEvent) -> tuple[str | None, ...]:
     return event.stripe_id, event.refund_id, event.dispute_id, event.status
+
+
+def _reference(order: Order, payment: Payment, intent: Intent) -> IntentReference:
+    """Returns all parameters of the intent's create, and its id where that is known."""
+    assert order.amount is not None
+    assert order.currency is not None
+    return IntentReference(
+        order_id=order.id,
+        payment_id=payment.id,
+        number=intent.number,
+        key=intent.key,
+        id=intent.id,
+        amount=order.amount,
+        currency=order.currency,
+        api_version=intent.api_version,
+        list_after=list_after(order),
+    )

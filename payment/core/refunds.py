@@ -1,19 +1,20 @@
-"""How the giving back of a charge goes on and ends, and how an end is undone. Refunds are named by their charge.
+"""How the refund of a charge goes on, how it ends, and how its end is undone. Messages name a refund by its charge.
 
-A refund key is used for one question only: after an error is stored for it, the charge itself is looked at, and the
-next key asks again. A full refund can't be made twice, whatever its key: Stripe refuses it.
+A refund key is used until an error is stored for it: then the charge itself is checked, and the next key is used. A
+full refund can't be made twice, whatever its key: Stripe refuses it.
 
 A charge is given back by a refund, or by the bank, where a dispute is lost: Stripe refunds no such charge. Neither is
-the last word. A bank may return a refund for 30 days after it succeeded, and a lost dispute may be decided anew. So the
-charge is rechecked, and where it is given back no longer the attempt is blocked: the looks and refunds of blocked ones
-begin again.
+final. A bank may return a refund for 30 days after it succeeded, and a lost dispute may be decided anew. So the charge
+is rechecked. Where it is no longer given back the attempt is blocked, and its refund is tried again.
+
+Change together: `payment.core.messages.RefundOutcome`, `payment.core.order.TABLE`.
 """
 
 from typing import assert_never
 
 from msgspec import structs
 
-from payment.core.attempts import blocked, moved, with_refund
+from payment.core.attempts import blocked, moved, next_publication, with_refund
 from payment.core.effects import PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import (
     ChargeRefunded,
@@ -25,21 +26,29 @@ from payment.core.messages import (
     RefundOutcome,
     RefundRechecked,
 )
-from payment.core.order import GIVEN_BACK, Attempt, AttemptState, Order, OutboxEvent, Refund, TaskKind, Trigger
-from payment.core.parts import with_charge
+from payment.core.order import (
+    GIVEN_BACK,
+    Attempt,
+    AttemptState,
+    Order,
+    OutboxEvent,
+    Refund,
+    TaskKind,
+    Trigger,
+    with_charge,
+)
 from payment.core.schedule import in_flight, in_time, next_recheck
-from payment.core.tasks import next_publication
 
 REFUNDS_UNDONE_LIMIT = 3
-"""Refunds of one charge that may fail after they succeeded before no more are asked for. The card is closed then, and
-each further refund would succeed and fail again. The alarm stays, and a refund made by hand is still found."""
+"""How many refunds of one charge may fail after they succeeded; then no more are requested. The card is closed by then,
+and each further refund would succeed and fail again. The alarm stays, and a refund made by hand is still found."""
 
 LOST = "lost"
 """The status of a dispute that the bank has decided for its customer, as Stripe names it."""
 
 
 def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Order:
-    """The order after an outcome of a refund, or of a recheck, that the Stripe actor reports."""
+    """Returns the order after an outcome of a refund, or of a recheck, as the Stripe actor reports it."""
     attempt = with_charge(order, message.charge_id)
     if attempt is None or attempt.refund is None:
         return order
@@ -64,7 +73,7 @@ def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Orde
             return order
         case RefundErrorStored():
             if not done:
-                attempt = structs.replace(attempt, task=in_flight(TaskKind.LOOK_REFUND, context))
+                attempt = structs.replace(attempt, task=in_flight(TaskKind.FIND_REFUND, context))
             return moved(order, attempt, Trigger.REFUND_ERROR_STORED, context)
         case RefundNotFound():
             return _not_found(order, attempt, refund, context)
@@ -73,26 +82,29 @@ def refund_ended(order: Order, message: RefundOutcome, context: Context) -> Orde
 
 
 def refund_due(order: Order, attempt: Attempt, context: Context) -> Order:
-    """A refund's time has come. One that was being looked at is looked at again: its key can bring nothing any more."""
+    """Returns the order with an overdue refund or recheck of an attempt in flight again.
+
+    After an error was stored for the refund's key the charge itself is checked: the key can bring no other answer.
+    """
     if attempt.state in GIVEN_BACK:
         return _recheck_due(order, attempt, context)
-    looking = attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
-    refunding = attempt.state is AttemptState.REFUNDING and not looking
-    kind = TaskKind.REFUND if refunding else TaskKind.LOOK_REFUND
+    finding = attempt.task is not None and attempt.task.kind is TaskKind.FIND_REFUND
+    refunding = attempt.state is AttemptState.REFUNDING and not finding
+    kind = TaskKind.REFUND if refunding else TaskKind.FIND_REFUND
     return moved(order, structs.replace(attempt, task=in_flight(kind, context)), Trigger.REFUND_DUE, context)
 
 
 def _recheck_due(order: Order, attempt: Attempt, context: Context) -> Order:
-    """Look again at a charge that was given back. A look made far from its time is made, and does not count."""
+    """Recheck a charge that was given back. A recheck far from its time is made, and does not count."""
     assert attempt.refund is not None
-    rechecks = attempt.refund.rechecks + in_time(attempt.recheck, context.at)
+    rechecks = attempt.refund.rechecks + in_time(attempt.recheck, context.now)
     refund = structs.replace(attempt.refund, rechecks=rechecks)
-    attempt = structs.replace(attempt, refund=refund, recheck=None, task=in_flight(TaskKind.RECHECK, context))
+    attempt = structs.replace(attempt, refund=refund, recheck=None, task=in_flight(TaskKind.RECHECK_REFUND, context))
     return moved(order, attempt, Trigger.REFUND_DUE, context)
 
 
 def _rechecked(order: Order, attempt: Attempt, refund: Refund, message: RefundRechecked, context: Context) -> Order:
-    """It stands, or not. What is said of an earlier refund of the charge proves nothing about this one."""
+    """An answer about an earlier refund of the charge proves nothing about the present one."""
     task = attempt.task
     if attempt.given_back_by != message.given_back_by:
         return order
@@ -101,8 +113,8 @@ def _rechecked(order: Order, attempt: Attempt, refund: Refund, message: RefundRe
         after = moved(order, structs.replace(attempt, refund=refund, recheck=None), Trigger.UNDONE, context)
         return _refund_failed(after, attempt, context)
     if task is None or task.holder != context.process:
-        return order  # the process that has taken it over has its own answer to come
-    stands = structs.replace(attempt, task=None, recheck=next_recheck(refund.rechecks, context.at))
+        return order  # another process has taken the recheck over, and its answer counts
+    stands = structs.replace(attempt, task=None, recheck=next_recheck(refund.rechecks, context.now))
     return moved(order, stands, Trigger.STANDS, context)
 
 
@@ -114,7 +126,7 @@ def _not_found(order: Order, attempt: Attempt, refund: Refund, context: Context)
     return moved(order, attempt, Trigger.REFUND_NOT_FOUND, context)
 
 
-# ------------------------------------------------------------------------------------------------ what is told of it
+# ----------------------------------------------------------------------------------------------------------- the events
 
 
 def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, context: Context) -> Order:
@@ -126,14 +138,14 @@ def _refunded(order: Order, attempt: Attempt, refund: Refund, refund_id: str, co
             # Another charge pays the order, or did: no event was published for this one.
             return order
         if order.kept is None and any(event.subject == PAYMENT_REFUNDED for event in order.outbox) and order.cancelled:
-            # Of several charges that landed on a cancelled order, one is announced as refunded.
+            # Several charges arrived on a cancelled order: one of them is announced as refunded.
             return order
     assert attempt.charge_id is not None
     return _with_event(order, OutboxEvent(PAYMENT_REFUNDED, attempt.charge_id, refund_id), context)
 
 
 def _refund_failed(order: Order, attempt: Attempt, context: Context) -> Order:
-    """The platform hears that a refund failed exactly where it has heard that the refund was made."""
+    """Publish that a refund failed exactly where its success was published."""
     last = _last_event(order, attempt)
     if last is None or last.subject != PAYMENT_REFUNDED:
         return order
@@ -148,9 +160,9 @@ def _charged_back(order: Order, attempt: Attempt, refund: Refund, message: Dispu
 
 
 def _last_event(order: Order, attempt: Attempt) -> OutboxEvent | None:
-    """The last event that says how the giving back of this charge stands."""
-    told = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
-    events = (event for event in reversed(order.outbox) if event.subject in told)
+    """Returns the last event about the refund or the dispute of this charge."""
+    announcing = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
+    events = (event for event in reversed(order.outbox) if event.subject in announcing)
     return next((event for event in events if event.stripe_id == attempt.charge_id), None)
 
 

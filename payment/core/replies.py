@@ -1,7 +1,9 @@
-"""What a client is answered about an order, read off its document as it is written, never off a hope.
+"""Replies to clients about an order, read off the document as it is written.
 
-`reply_to` is asked twice: when a request comes, and again after every write of its order while the request waits. The
-HTTP statuses these replies become are in `payment.actors.http.responses`.
+The ledger calls `reply_to` when a request arrives, and again after every write of its order while the request is
+pending. `payment.actors.http.responses` gives each reply its HTTP status.
+
+Change together: `Reply`, `Conflict`, `Denied` and `Unavailability` here with `payment.actors.http.responses`.
 """
 
 import enum
@@ -27,7 +29,7 @@ from payment.core.order import (
 
 
 class Paid(Struct, frozen=True):
-    """The order is paid by the request's own token. `replayed`: it already was when the request came."""
+    """The order is paid by the request's own instrument. `replayed`: it was paid before the request arrived."""
 
     payment_id: str
     order_id: str
@@ -36,16 +38,16 @@ class Paid(Struct, frozen=True):
 
 
 class OutcomePending(Struct, frozen=True):
-    """The attempt is in the document, and its outcome is not known yet."""
+    """The document has the attempt, and its outcome is not known yet."""
 
     payment_id: str
     order_id: str
 
 
 class RequiresAction(Struct, frozen=True):
-    """The customer has to authenticate, and the request said how its client can let that happen.
+    """The customer has to authenticate, and the request named a way in which its client can let that happen.
 
-    The client secret is not part of it: it goes beside the reply (`payment.ports.cards.Handover`).
+    The client secret is not part of the reply: it goes beside it (`payment.ports.cards.Handover`).
     """
 
     payment_id: str
@@ -78,7 +80,7 @@ class AmountRefused(Struct, frozen=True):
 
 
 class Conflict(enum.Enum):
-    """Why the order can't be charged with this token, though it is the caller's own."""
+    """Why the order can't be charged with this instrument, though the order is the client's own."""
 
     CANCELLED = "the order has been cancelled"
     EXPIRED = "the order has expired"
@@ -87,7 +89,7 @@ class Conflict(enum.Enum):
 
 
 class Denied(enum.Enum):
-    """Why the caller hears nothing about the order."""
+    """Why the client receives nothing about the order."""
 
     UNKNOWN = "no such order"
     NOT_YOURS = "the order belongs to somebody else"
@@ -96,7 +98,7 @@ class Denied(enum.Enum):
 
 
 class PaymentStatus(enum.Enum):
-    """What `GET /api/v1/payments/{id}` says of a payment."""
+    """The `status` of a payment in the body of `GET /api/v1/payments/{id}`."""
 
     PENDING = "pending"
     REQUIRES_ACTION = "requires_action"
@@ -109,18 +111,18 @@ class PaymentStatus(enum.Enum):
 
 
 class Start(enum.Enum):
-    """Not a reply: nothing stands in the way of a new attempt, now or once the last one's intent is cancelled."""
+    """Not a reply: a new attempt may begin, now or once the last one's intent is cancelled."""
 
     NEW_ATTEMPT = "new attempt"
     SUPERSEDE = "another card's attempt awaits its customer: its intent is cancelled first"
-    AFTER_CANCEL = "the intent is being cancelled or looked at"
+    AFTER_CANCEL = "the intent is being cancelled or retrieved"
 
 
 Reply = Paid | OutcomePending | RequiresAction | CardWasDeclined | InstrumentRefused | AmountRefused | Conflict | Denied
 
 
 class Unavailability(enum.Enum):
-    """Why a request came to nothing. The caller must know whether a charge may exist."""
+    """Why a request was not answered by the document. The client must learn whether a charge may exist."""
 
     BUSY = "too many requests are waiting"
     STORE_AWAY = "the database can't be used now"
@@ -130,18 +132,18 @@ class Unavailability(enum.Enum):
     CORRUPT_DOCUMENT = "the stored order can't be read, which has been reported"
     SET_ASIDE = "the order is set aside after an error of ours, which has been reported"
     WRITE_UNKNOWN = "the outcome of a write is unknown"
-    """The one of them after which nobody may say that nothing was charged."""
+    """The only reason after which a reply must not claim that nothing was charged."""
 
 
 class Unavailable(Struct, frozen=True):
-    """No answer by the document: the request was not taken, or what became of it is unknown."""
+    """The request was not accepted, or its outcome is unknown. `retry_after_s`: when to try again, in seconds."""
 
     reason: Unavailability
     retry_after_s: int = 1
 
 
 class PaymentView(Struct, frozen=True):
-    """A payment as its owner may see it. `stripe_id` is there once a charge pays the order, or did."""
+    """A payment as its owner may see it. `stripe_id` is its charge's, once a charge pays the order or has paid it."""
 
     payment_id: str
     order_id: str
@@ -151,11 +153,11 @@ class PaymentView(Struct, frozen=True):
 
 
 NOT_COMPLETED = "The payment could not be completed. Nothing was kept. Try again with another card."
-"""Where Stripe failed for good, or the attempt was never sent: it has no decline of its own."""
+"""The text where Stripe's failure was final, or the attempt was never sent: Stripe gave no decline."""
 
 
 NOT_TRIED = "The payment could not be made, and nothing was charged. The fault is ours, and was reported."
-"""Where Stripe found our request itself wrong: its words are in the log, for an operator."""
+"""The text where Stripe rejected our request itself. Stripe's own text is in the log, for an operator."""
 
 
 AUTHENTICATION_CODES = frozenset(
@@ -171,12 +173,15 @@ for a customer who did not come back."""
 
 
 def instrument_hash(value: str) -> str:
-    """The SHA-256 of an instrument's value, in hexadecimal digits. Its prefix says its kind: the hash covers both."""
+    """Returns the SHA-256 of an instrument's value, in hexadecimal digits.
+
+    The value begins with its kind, so the hash covers both.
+    """
     return hashlib.sha256(value.encode()).hexdigest()
 
 
 def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Reply | Start:
-    """What a request to charge comes to, by the document alone."""
+    """Returns the reply to a request to charge, by the document alone; a `Start` where a new attempt may begin."""
     if order is None or order.user_id is None:
         return Denied.UNKNOWN
     if order.user_id != request.user_id:
@@ -190,7 +195,7 @@ def reply_to(order: Order | None, request: ChargeRequested, at: datetime) -> Rep
 
 
 def payment_status(order: Order, at: datetime) -> PaymentStatus:
-    """The status of an order's payment over all its attempts."""
+    """Returns the status of an order's payment over all its attempts."""
     if order.cancelled:
         return _cancelled_status(order)
     if order.kept is not None:
@@ -199,7 +204,7 @@ def payment_status(order: Order, at: datetime) -> PaymentStatus:
         awaiting = order.unsettled.state is AttemptState.AWAITING
         return PaymentStatus.REQUIRES_ACTION if awaiting else PaymentStatus.PENDING
     if not order.attempts:
-        # Its intent was made ahead of its first request: nothing was tried, so nothing has failed.
+        # Only its intent was created: nothing was tried, so nothing has failed.
         return PaymentStatus.PENDING if order.open_at(at) else PaymentStatus.EXPIRED
     last = order.attempts[-1].state
     if last in GIVING_BACK:
@@ -208,7 +213,7 @@ def payment_status(order: Order, at: datetime) -> PaymentStatus:
 
 
 def _cancelled_status(order: Order) -> PaymentStatus:
-    """A refund not done comes first, then an outcome not known, then what is over."""
+    """An unfinished refund decides first, then an unknown outcome, then what is over."""
     charged = [attempt.state for attempt in order.attempts if attempt.state in GIVING_BACK]
     if any(state not in GIVEN_BACK for state in charged):
         return PaymentStatus.REFUNDING
@@ -225,14 +230,17 @@ def _attempt_with(order: Order, request: ChargeRequested) -> Attempt | None:
 
 
 def _why_not(order: Order, at: datetime) -> Reply | None:
-    """Why another card is refused. An attempt that awaits its customer is no reason: another card supersedes it."""
+    """Returns why another instrument is refused, or None.
+
+    An attempt that awaits its customer is no reason: it is superseded.
+    """
     if order.kept is not None:
         return Conflict.PAID
     unsettled = order.unsettled
     if unsettled is not None and not unsettled.gives_way:
         return Conflict.UNDER_WAY
     if any(attempt.undone for attempt in order.attempts):
-        # A charge that counted as given back is not: until it is again, another one would be the second.
+        # A charge that counted as given back is not. Until it is refunded again, a new charge would be the second.
         return Conflict.UNDER_WAY
     if not order.open_at(at):
         return Conflict.EXPIRED
@@ -250,7 +258,7 @@ def _start(order: Order) -> Start:
 
 
 def _reply_of(order: Order, payment: Payment, attempt: Attempt, request: ChargeRequested, at: datetime) -> Reply:
-    """The one answer a card has on an order, however often it comes: stored, never asked for again."""
+    """Returns the stored outcome of an instrument that was used for the order before, without a request to Stripe."""
     if attempt.state is AttemptState.AWAITING and request.authentication.possible and order.open_at(at):
         return RequiresAction(payment.id, order.id)
     if attempt.state in UNSETTLED:

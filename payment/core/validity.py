@@ -1,9 +1,9 @@
-"""What a stored document must say besides having the right types: the rest of the core may take it for granted.
+"""The rules that a stored document must keep besides its types. The rest of the core relies on them.
 
-Anybody with access to the database can edit a document, and an order that contradicts itself would make `decide` or
-`pending` raise, or charge what it must not. `flaw` is asked of each document that is read. It is as strict as the core
-relies on, and no stricter: what nothing is decided by (texts, the history, `settled`) is not looked at, and `due` and
-`holder`, which are derived, are put right by the next write (`payment.core.pending.refiled`).
+An operator can edit a document, and an order that contradicts itself would make `decide` or `pending` raise, or charge
+what it must not. So the store passes each document that it reads to `flaw`. The rules are as strict as the core needs,
+and no stricter: fields that decide nothing (texts, the history, `settled`) are not checked, and `due` and `holder`,
+which are derived, are corrected by the next write (`payment.core.pending.reindexed`).
 
 Change together: `payment.core.order`, its states, their tasks, and `tests/unit/core/checks.py`.
 """
@@ -28,13 +28,14 @@ from payment.core.order import (
 )
 
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-"""Bounds of every date that something is added to, far from those of the type: no sum of ours leaves it."""
+"""Bounds of every date that the core adds to, far from the bounds of the type: no sum overflows."""
 
 NAME_CHARS_MAX = 255
-"""Of an id or a key, in printable ASCII: Stripe takes no longer idempotency keys, and all of them go into headers."""
+"""Characters of an id or a key, in printable ASCII: Stripe's limit for idempotency keys. All of them go into
+headers."""
 
 LARGEST_NUMBER = LARGEST_AMOUNT_MINOR
-"""Of every number: what a JSON number holds exactly. It leaves room for one more in a 64-bit integer."""
+"""The largest value of every number: a JSON number holds it exactly, and a 64-bit integer holds one more."""
 
 CURRENCY_CHARS = 3
 
@@ -43,37 +44,37 @@ _S, _K = AttemptState, TaskKind
 CHARGED = GIVING_BACK | {_S.PAID}
 
 TASKS_OF_ATTEMPTS = {
-    _S.CHARGING: frozenset({_K.LIST, _K.WATCH}),
-    _S.REFUNDING: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
-    _S.BLOCKED: frozenset({_K.REFUND, _K.LOOK_REFUND, _K.WATCH}),
+    _S.CHARGING: frozenset({_K.LIST, _K.RECHECK_LATER}),
+    _S.REFUNDING: frozenset({_K.REFUND, _K.FIND_REFUND, _K.RECHECK_LATER}),
+    _S.BLOCKED: frozenset({_K.REFUND, _K.FIND_REFUND, _K.RECHECK_LATER}),
 }
-"""The kinds of task that an attempt of its own has, of which it must have one. In every other state it has none;
-a charge that was given back may have a recheck."""
+"""By state, the kinds of task of which an attempt must have one. In every other state it has none, except that a charge
+that was given back may have a recheck."""
 
 OF_REFUNDS = frozenset({PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED})
 """The subjects whose events name a refund."""
 
 TASKS_OF_INTENTS = {
-    _S.CONFIRMING: frozenset({_K.CONFIRM, _K.LOOK, _K.WATCH}),
-    _S.AWAITING: frozenset({_K.WATCH, _K.LOOK}),
-    _S.CANCELLING: frozenset({_K.CANCEL, _K.LOOK, _K.WATCH}),
+    _S.CONFIRMING: frozenset({_K.CONFIRM, _K.RETRIEVE, _K.RECHECK_LATER}),
+    _S.AWAITING: frozenset({_K.RECHECK_LATER, _K.RETRIEVE}),
+    _S.CANCELLING: frozenset({_K.CANCEL, _K.RETRIEVE, _K.RECHECK_LATER}),
 }
-"""The kinds of task of an intent whose attempt is unsettled, of which it must have one."""
+"""By the state of its unsettled attempt, the kinds of task of which an intent must have one."""
 
-TASKS_AT_REST = frozenset({_K.CREATE, _K.LOOK, _K.CANCEL, _K.WATCH})
-"""The kinds of task of an intent that no attempt needs: it may have one."""
+TASKS_AT_REST = frozenset({_K.CREATE, _K.RETRIEVE, _K.CANCEL, _K.RECHECK_LATER})
+"""The kinds of task of which an intent that no attempt needs may have one."""
 
 
 def flaw(order: Order) -> str | None:
-    """Returns the first thing that contradicts another in a document: the field and what it should be, never a value.
+    """Returns the first rule that a document breaks: the field and what it should be, never a value.
 
-    None: the order is fit to be decided about. Total: it raises for no order that could be decoded.
+    None: it breaks none. It raises for no order that could be decoded.
     """
     return next(_flaws(order), None)
 
 
 def _flaws(order: Order) -> Iterator[str]:
-    """In this order: what comes later takes for granted what comes before."""
+    """The rules in this order: later ones rely on earlier ones."""
     yield from _order_flaws(order)
     yield from _date_flaws(order)
     payment = order.payment
@@ -120,19 +121,19 @@ def _date_flaws(order: Order) -> Iterator[str]:
 
 
 def _dates(order: Order) -> Iterator[tuple[str, datetime | None]]:
-    """Every date that something may be added to, with its field. `due` is derived, and is put right if it is wrong."""
+    """Every date that the core adds to, with its field. `due` is not among them: the next write derives it."""
     yield "received", order.received
     if order.intent is not None:
         yield from _task_dates("payment.intent", order.intent.task)
-    for place, attempt in enumerate(order.attempts):
-        name = f"payment.attempts[{place}]"
+    for position, attempt in enumerate(order.attempts):
+        name = f"payment.attempts[{position}]"
         yield f"{name}.firstSent", attempt.first_sent
         yield f"{name}.lastSent", attempt.last_sent
         yield f"{name}.notAfter", attempt.not_after
         yield f"{name}.recheck", attempt.recheck
         yield from _task_dates(name, attempt.task)
-    for place, event in enumerate(order.outbox):
-        yield from _task_dates(f"outbox[{place}]", event.task)
+    for position, event in enumerate(order.outbox):
+        yield from _task_dates(f"outbox[{position}]", event.task)
 
 
 def _task_dates(name: str, task: Task | None) -> Iterator[tuple[str, datetime | None]]:
@@ -148,7 +149,7 @@ def _task_dates(name: str, task: Task | None) -> Iterator[tuple[str, datetime | 
 def _payment_flaws(order: Order, payment: Payment) -> Iterator[str]:
     if not _is_name(payment.id):
         yield "`payment.id` is no id"
-    if any(attempt.number != place for place, attempt in enumerate(payment.attempts, 1)):
+    if any(attempt.number != position for position, attempt in enumerate(payment.attempts, 1)):
         yield "the numbers of `payment.attempts` do not count from 1 on"
     if any((each.amount, each.currency) != (order.amount, order.currency) for each in payment.attempts):
         yield "an attempt's `amount` or `currency` is not the order's"
@@ -184,7 +185,7 @@ def _attempt_flaws(order: Order, payment: Payment, attempt: Attempt) -> Iterator
 def _task_flaws(name: str, attempt: Attempt) -> Iterator[str]:
     state, kinds = attempt.state, TASKS_OF_ATTEMPTS.get(attempt.state)
     if state in GIVEN_BACK:
-        if attempt.task is not None and attempt.task.kind is not _K.RECHECK:
+        if attempt.task is not None and attempt.task.kind is not _K.RECHECK_REFUND:
             yield f"`{name}.task` is of a kind that its `state` has not"
         if attempt.task is not None and attempt.recheck is not None:
             yield f"`{name}.recheck` is there, and its `task` is the recheck"
@@ -253,10 +254,10 @@ def _intent_at_rest_flaws(payment: Payment, intent: Intent) -> Iterator[str]:
 
 
 def _outbox_flaws(order: Order) -> Iterator[str]:
-    """Each event waits for the one before it: the first that is not out is being published, and no other one."""
+    """Each event waits for the one before it: exactly the first unpublished event has a task."""
     waiting = False
-    for place, event in enumerate(order.outbox):
-        name = f"outbox[{place}]"
+    for position, event in enumerate(order.outbox):
+        name = f"outbox[{position}]"
         if event.subject not in OUTGOING_SUBJECTS:
             yield f"`{name}.subject` is none that is published"
         if event.subject in OF_REFUNDS and event.refund_id is None:
@@ -283,5 +284,5 @@ def _is_currency(code: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    """Whether it may go into a header or an address as it is."""
+    """Whether a text may go into a header or an address as it is."""
     return 0 < len(text) <= NAME_CHARS_MAX and text.isascii() and text.isprintable() and " " not in text

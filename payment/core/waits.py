@@ -1,7 +1,7 @@
-"""What is not settled of an order yet, and since when: for logs and metrics. Pure; nothing is decided by it.
+"""The unsettled matters of an order, and their ages: for logs and metrics. Pure; no decision uses them.
 
-`payment.core.pending` says what the world owes an order; this says the same in an operator's terms: the outcome of a
-charge, a refund, an event that is not out. Whatever has a task is a `Wait`, and nothing else is. Times are read off the
+`payment.core.pending` returns an order's effects; this module describes them to an operator: the outcome of a charge, a
+refund, an event that is not published. Each task of an order is a `Wait`, and nothing else is. Times are read off the
 document, so a process that has just started knows them too.
 
 Change together: `payment.core.pending`, and the tasks here.
@@ -31,28 +31,29 @@ STUCK_AFTER = timedelta(seconds=60)
 
 
 class Matter(enum.Enum):
-    """What is not settled. The value is the metrics' label."""
+    """The kind of an unsettled matter. The value is the metrics' label."""
 
     OUTCOME = "outcome"
     """Whether a card is charged is not known yet."""
     CUSTOMER = "customer"
     """The bank wants the customer to authenticate, or has not decided yet."""
     REFUND = "refund"
-    """A charge is to be given back."""
+    """A charge is to be refunded."""
     BLOCKED_REFUND = "blocked_refund"
-    """Stripe won't give a charge back now."""
+    """Stripe can't refund a charge now."""
     RECHECK = "recheck"
-    """A charge that was given back is being looked at again."""
+    """A charge that was given back is being rechecked."""
     EVENT = "event"
-    """An event of ours is not out yet."""
+    """An event of ours is not published yet."""
     INTENT = "intent"
-    """An intent is made ahead, or one that no attempt needs any more is watched, looked at or cancelled."""
+    """An intent that no attempt needs is being created, retrieved or cancelled."""
 
 
 class Wait(Struct, frozen=True):
-    """One matter that is not settled. `name` tells those of one order apart; `charge_id` and `text` are a refund's.
+    """One unsettled matter of an order, since a time in UTC. `name` is unique among those of one order and one matter.
 
-    `idle_from` is there where the matter waits for a time: the customer has until then, nothing is late before it.
+    `charge_id` and `text` are a refund's. `idle_from` is set where the matter waits for a time: it is not late before
+    that.
     """
 
     order_id: str
@@ -68,23 +69,23 @@ class Wait(Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str]:
-        """Its name among those of all orders."""
+        """Identifies it among the matters of all orders."""
         return self.order_id, f"{self.matter.value} {self.name}"
 
     def is_stuck(self, since: datetime, at: datetime) -> bool:
-        """Whether it is late. `since` is `self.since`, or an earlier time at which it was seen to wait already."""
+        """Whether it is late. `since` is `self.since`, or an earlier time at which this process found it waiting."""
         return at - (self.idle_from or since) >= STUCK_AFTER
 
 
 def waits(order: Order) -> tuple[Wait, ...]:
-    """Everything that is not settled of an order."""
+    """Returns everything that is not settled about an order."""
     if order.payment is None:
         return ()
     return tuple(_waits(order, order.payment))
 
 
 def unpublished(order: Order) -> int:
-    """How many of an order's events are not out yet. They go out one after the other, so only the first is a `Wait`."""
+    """Returns how many of an order's events are not published. They go out in turn: only the first is a `Wait`."""
     return sum(event.published is None for event in order.outbox)
 
 
@@ -109,9 +110,9 @@ def _waits(order: Order, payment: Payment) -> Iterator[Wait]:
 
 
 def _outcome(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wait:
-    """An attempt that may still charge. One that awaits its customer is late only when its look is."""
+    """An attempt that may still charge. One that awaits its customer is late only when its retrieval is."""
     awaiting = attempt.state is AttemptState.AWAITING
-    # It may have waited for its customer for hours before its intent was cancelled, which was no fault.
+    # The attempt may have waited for its customer for hours before its intent was cancelled: that is not late.
     was_awaiting = attempt.state is AttemptState.CANCELLING and attempt.cancel_reason is not CancelReason.UNCLEAR
     return Wait(
         order.id,
@@ -126,8 +127,8 @@ def _outcome(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wa
 
 
 def _idle_from(task: Task) -> datetime:
-    """From when on a task is late, if it is: a watch from its time on, a call from its release on."""
-    return task.due if task.kind is TaskKind.WATCH else task.issued
+    """Returns the time from which a task may be late: RECHECK_LATER from its `due` on, a call from its release on."""
+    return task.due if task.kind is TaskKind.RECHECK_LATER else task.issued
 
 
 def _refund(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wait:
@@ -146,7 +147,7 @@ def _refund(order: Order, payment: Payment, attempt: Attempt, task: Task) -> Wai
 
 
 def _announced_since(payment: Payment, event: OutboxEvent, task: Task) -> datetime:
-    """A payment waits to be announced since its attempt was settled; a refund since its event was last taken up."""
+    """A payment waits to be published since its attempt was settled; a refund since its event was last in flight."""
     charged = next((each for each in payment.attempts if each.charge_id == event.stripe_id), None)
     settled = charged.settled if charged is not None and event.subject == PAYMENT_CREATED else None
     return settled or task.issued

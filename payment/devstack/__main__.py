@@ -1,8 +1,8 @@
-"""The command line: `python -m payment.devstack run`, and the neighbours' commands beside it.
+"""The command line: `python -m payment.devstack run`, and the commands of the peer services.
 
-Exit codes: 0 done, or stopped when asked to; 1 another run is at work here, or too few events came in time; 2 bad
-arguments; 65 there is no such order, or it is a bad event; 69 something is not there, or a port is taken; 78 this run
-must not begin; `run` also hands on the service's own.
+Exit codes: 0 done, or stopped by a signal; 1 another run uses the folder, or too few events came in time; 2 bad
+arguments; 65 there is no such order, or the event is invalid; 69 a server does not answer or a program is missing, or a
+port is taken; 78 this run must not begin. `run` also returns the service's own exit code.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from payment.stripe_sandbox.parent_death import ParentGoneError, tie_to_parent
 
 EXIT_IN_USE = 1
 ORDER_LIFE_S = 900.0
-"""How long the platform's orders can be paid."""
+"""How long the orders of `order` can be paid, in seconds."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--home", type=Path, default=Path(DEFAULT_HOME), help="the data's folder (%(default)s)")
-    parser = argparse.ArgumentParser(prog="python -m payment.devstack", description="The service and all it stands on.")
+    parser = argparse.ArgumentParser(prog="python -m payment.devstack", description="The service and all its servers.")
     subs = parser.add_subparsers(dest="what", required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=list(Broker),
         default=Broker.JETSTREAM,
         metavar="|".join(Broker),
-        help="what carries the events (%(default)s); with NATS_URL set, NATS_CLUSTER_ID says so",
+        help="the broker of events (%(default)s); with NATS_URL set, NATS_CLUSTER_ID decides",
     )
     ordering = add("order", "publish order:created; print the order's id and the command that pays it")
     ordering.add_argument("--price", type=_price, required=True, help="in major units, such as 19.99")
@@ -63,10 +63,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("token", "print a signed token").add_argument("--user", required=True, help="whose")
     following = add("events", "print the payment:* events as they come, one JSON object a line")
     following.add_argument("--all", action="store_true", help="begin with those that are there already")
-    following.add_argument("--count", type=int, help="end after so many")
-    following.add_argument("--timeout-s", type=_number, help="end after so long")
+    following.add_argument("--count", type=int, help="end after COUNT events")
+    following.add_argument("--timeout-s", type=_number, help="end after TIMEOUT_S seconds")
     add("status", "print an order's events and its payment").add_argument("id", help="the order's id")
-    add("guide", "print again what the run has shown, in full")
+    add("guide", "print the whole tutorial of the run again")
     return parser.parse_args(argv)
 
 
@@ -82,24 +82,24 @@ def main() -> int:
             return asyncio.run(run(home, os.environ, console, options.broker))
         return _command(options, home)
     except (HomeInUseError, ParentGoneError) as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EXIT_IN_USE
     except commands.UnknownOrderError as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return os.EX_DATAERR
     except LiveKeyError as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EX_CONFIG
     except CannotListen as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return error.exit_code
     except (PeerServiceError, ProgramMissingError, OSError) as error:
-        console.complain(str(error))
+        console.warn(str(error))
         return EX_UNAVAILABLE
 
 
 def _command(options: argparse.Namespace, home: Home) -> int:
-    # A reader that has seen enough (`| head`) ends a command quietly, and so does Ctrl-C.
+    # A reader that closes the pipe (`| head`) ends a command quietly, and so does Ctrl-C.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.what == "token":
         return commands.token(options, home, os.environ)

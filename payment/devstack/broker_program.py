@@ -1,6 +1,7 @@
-"""The NATS Streaming server's program: found, or installed with Go into the home folder.
+"""Finds the program of the NATS Streaming server, or installs it with Go into the home folder.
 
-It is written in Go, at the end of its life, and in no Python package. Must never: install where nobody asked for it.
+The server is written in Go, at the end of its life, and in no Python package. Must never: install it where it was not
+requested.
 """
 
 import asyncio
@@ -14,16 +15,16 @@ from payment.devstack.servers import STREAMING_PROGRAM, ProgramMissingError, str
 from payment.devstack.tutorial import Console
 
 VERSION = "v0.25.6"
-"""The last one."""
+"""The last release."""
 MODULE = f"github.com/nats-io/{STREAMING_PROGRAM}@{VERSION}"
 STOP_S = 5.0
 
 
 async def provide(home: Home, environ: Mapping[str, str], console: Console, asked: asyncio.Event) -> None:
-    """See to it that the program is there; returns early when the run is asked to stop.
+    """Ensure that the program is there; returns early when the run is asked to stop.
 
     Raises:
-        ProgramMissingError: it isn't, and there is no Go, or Go could not make it.
+        ProgramMissingError: the program is missing, and there is no Go, or Go could not build it.
     """
     with suppress(ProgramMissingError):
         streaming_program(home)
@@ -34,16 +35,18 @@ async def provide(home: Home, environ: Mapping[str, str], console: Console, aske
             f"BROKER=streaming needs {STREAMING_PROGRAM}, or Go (https://go.dev/doc/install) to install it: neither is "
             f"on PATH. Without it, `make run` carries events over JetStream"
         )
-    console.say(f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once")
+    console.inform(
+        f"installing {STREAMING_PROGRAM} {VERSION} into {home.programs}/ with Go: a minute or two, this once"
+    )
     code = await _install(go, home, environ, asked)
     if code != 0 and not asked.is_set():
         raise ProgramMissingError(
-            f"Go could not install {STREAMING_PROGRAM} (code {code}); why stands in {home.log('go')}"
+            f"Go could not install {STREAMING_PROGRAM} (code {code}); the reason is in {home.log('go')}"
         )
 
 
 async def _install(go: str, home: Home, environ: Mapping[str, str], asked: asyncio.Event) -> int | None:
-    """Go's exit code; None where the run was asked to stop meanwhile."""
+    """Returns Go's exit code; None where the run was asked to stop in the meantime."""
     start_log_anew(home.log("go"))
     shown = {**environ, "GOBIN": str(home.programs.absolute())}
     child = ChildProcess("go", [go, "install", MODULE], shown, home, logged=True)

@@ -1,6 +1,6 @@
-"""The bus as the platform's other services use it, whichever broker is behind: publish orders, read what was published.
+"""The bus as the platform's other services use it, over either broker: publish orders, read published events.
 
-Owns: what an order's events look like. Change together with: bus_jetstream.py and bus_streaming.py, the two brokers.
+Owns: the content of an order's events. Change together with: bus_jetstream.py and bus_streaming.py, the two brokers.
 """
 
 import hashlib
@@ -14,18 +14,19 @@ from msgspec import Struct
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 
 CONNECT_S = 2.0
-"""For one server to answer. A person waits for it."""
+"""Time limit for one server to answer, in seconds. A person waits for it."""
 BROKER_S = 8.0
-"""How long to wait for a broker that is not complete yet: the stream that the service makes while it starts, or the
-NATS Streaming that comes up a moment after its NATS."""
-AGAIN_S = 0.2
-"""Between two looks for something that nobody announces: quick for a person, nothing for a server."""
+"""How long to wait for a broker that is still starting, in seconds: for the stream that the service creates, or for the
+NATS Streaming that starts a moment after its NATS.
+"""
+POLL_EVERY_S = 0.2
+"""Between two polls, in seconds: quick for a person, and no load for a server."""
 TICKET_CHARS = 24
-"""Of a ticket's id, and of an order's: what the platform's ids have."""
+"""Length of a ticket's id and of an order's, in hexadecimal digits: that of the platform's ids."""
 
 
 class PeerServiceError(Exception):
-    """It could not be done, for a reason that a person can read. Never holds a credential."""
+    """A command of a peer service failed. The text has the reason for a person, and never a credential."""
 
 
 class Stored(Struct, frozen=True):
@@ -38,7 +39,7 @@ class Stored(Struct, frozen=True):
 
 
 class HeldEvent(NamedTuple):
-    """One event that a subject holds. `rank` tells which came first, over all subjects; `seq` counts within them."""
+    """One event that a subject holds. `rank` orders events over all subjects; `seq` counts within one subject."""
 
     rank: int
     seq: int
@@ -46,7 +47,7 @@ class HeldEvent(NamedTuple):
 
 
 class PlacedOrder(Struct, frozen=True, kw_only=True):
-    """An order as the orders service announces it. The price is in major units; the currency may be left out."""
+    """An order as the orders service publishes it. The price is in major units; the currency may be left out."""
 
     order_id: str
     user_id: str
@@ -56,10 +57,10 @@ class PlacedOrder(Struct, frozen=True, kw_only=True):
 
 
 class Bus(ABC):
-    """What neighbours do over one connection. Every method raises PeerServiceError where it can't be done."""
+    """The operations of peer services over one connection. Every method raises PeerServiceError where it fails."""
 
     async def create(self, order: PlacedOrder) -> Stored:
-        """Announce an order."""
+        """Publish order:created."""
         expires = datetime.now(UTC) + timedelta(seconds=order.expires_in_s)
         event: dict[str, object] = {
             "id": order.order_id,
@@ -72,13 +73,13 @@ class Bus(ABC):
         return await self.publish(ORDER_CREATED, event | ({"currency": order.currency} if order.currency else {}))
 
     async def cancel(self, order_id: str) -> Stored:
-        """Announce that an order is cancelled."""
+        """Publish order:cancelled."""
         event: dict[str, object] = {"id": order_id, "version": 1, "ticket": {"id": _ticket_id(order_id)}}
         return await self.publish(ORDER_CANCELLED, event)
 
     @abstractmethod
     async def close(self) -> None:
-        """End the connection. Nothing of it is left at the broker."""
+        """Close the connection. Nothing of it is left at the broker."""
 
     @abstractmethod
     async def publish(self, subject: str, event: dict[str, object]) -> Stored:
@@ -86,21 +87,23 @@ class Bus(ABC):
 
     @abstractmethod
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
-        """Whether the service acknowledges an event of ours, waiting for it for a while.
+        """Whether the service acknowledges an event within `patience_s` seconds.
 
-        The acknowledgement itself is listened for. The broker's counters would not do: after a broken run they hold an
-        old event as open until its ack wait is over.
+        The method subscribes to the acknowledgement itself. The broker's counters are not enough: after a broken run
+        they count an old event as open until its ack wait is over.
         """
 
     @abstractmethod
     def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
-        """What a subject holds, from the oldest on, behind a sequence number."""
+        """Yield the events of a subject after a sequence number, oldest first."""
 
     @abstractmethod
     async def last(self, subject: str) -> int:
-        """The sequence number behind which a subject's coming messages are; 0 where there was none yet."""
+        """Returns the sequence number of a subject's last event, after which new ones follow; 0 where there was none
+        yet.
+        """
 
 
 def _ticket_id(order_id: str) -> str:
-    """A ticket's id that whoever cancels the order finds again from the order's."""
+    """Returns a ticket's id that is derived from the order's, so that a cancel has the same one."""
     return hashlib.sha256(order_id.encode()).hexdigest()[:TICKET_CHARS]

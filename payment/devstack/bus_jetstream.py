@@ -1,8 +1,8 @@
 """The bus where it is JetStream.
 
-It shares no code with the service's own adapter but names, the login and the words for errors: what it does, any other
-program could do. It never makes a stream (the service does) and reads without leaving a consumer behind: message by
-message, by sequence number.
+It shares only names, the login and the error sentences with the service's own adapter: any other program could do the
+same. It never creates a stream (the service does), and reads without leaving a consumer behind: message by message, by
+sequence number.
 """
 
 import asyncio
@@ -21,19 +21,21 @@ from payment.adapters.nats.error_texts import describe
 from payment.adapters.nats.jetstream.api import durable_name
 from payment.adapters.nats.link import ServerAddress, prepared
 from payment.adapters.nats.login import LoginError, NatsLogin
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
 
 ANSWER_S = 3.0
-"""For JetStream to answer one request."""
+"""Time limit for JetStream to answer one request, in seconds."""
 SECOND_TRIES = 1
 """Repeated tries of each server that refuses the connection. nats-py's default is 60, for two minutes, also where
 `allow_reconnect` is false."""
 ACKNOWLEDGEMENTS = "$JS.ACK"
-"""What consumers' acknowledgements are published below: stream, consumer, deliveries, the stream's number, and more."""
+"""The prefix of the subjects of consumers' acknowledgements; stream, consumer, number of deliveries, stream sequence
+and more follow.
+"""
 OLD_FORM_PARTS = 7
-"""Parts of the older form behind the prefix: stream, consumer, deliveries, two numbers, time, how many are pending."""
+"""Parts of the older form behind the prefix: stream, consumer, deliveries, two sequences, time, pending events."""
 ACKNOWLEDGED = (b"", b"+ACK")
-"""The payloads that say done; others ask for time or for another delivery."""
+"""The payloads of an acknowledgement; others request time or another delivery."""
 
 
 class Mark(NamedTuple):
@@ -45,7 +47,7 @@ class Mark(NamedTuple):
 
 
 class JetStreamBus(Bus):
-    """One connection, and the acknowledgements that were seen over it."""
+    """One connection, and the acknowledgements that were received over it."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -56,7 +58,7 @@ class JetStreamBus(Bus):
 
     @classmethod
     async def open(cls, servers: Sequence[str], login: NatsLogin) -> "JetStreamBus":
-        """Connect to the first of the servers that answers; raises PeerServiceError with the reason of the last."""
+        """Connect to the first of the servers that answers. Raises PeerServiceError with the reason of the last."""
         reasons: list[str] = []
 
         async def note(error: Exception) -> None:
@@ -66,7 +68,7 @@ class JetStreamBus(Bus):
             "connect_timeout": CONNECT_S,
             "allow_reconnect": False,
             "max_reconnect_attempts": SECOND_TRIES,
-            "reconnect_time_wait": AGAIN_S,
+            "reconnect_time_wait": POLL_EVERY_S,
         }
         for server in servers:
             try:
@@ -84,9 +86,9 @@ class JetStreamBus(Bus):
         await self._client.close()
 
     async def publish(self, subject: str, event: dict[str, object]) -> Stored:
-        """Wait for a stream where none holds the subject yet: the service makes it."""
+        """Publish, and wait for a stream where none stores the subject yet: the service creates it."""
         if not self._listening:
-            # Before the event goes out: its acknowledgement may be quicker than the answer that tells its number.
+            # Before the event goes out: its acknowledgement may arrive before the answer with its sequence number.
             await self._client.subscribe(f"{ACKNOWLEDGEMENTS}.>", cb=self._note)
             self._listening = True
         payload, deadline = msgspec.json.encode(event), time.monotonic() + BROKER_S
@@ -96,16 +98,16 @@ class JetStreamBus(Bus):
             except nats.js.errors.NoStreamResponseError:
                 if time.monotonic() > deadline:
                     raise PeerServiceError(
-                        f"no stream holds {subject}, so it would be lost: the service makes one when it is up"
+                        f"no stream holds {subject}, so it would be lost: the service creates one when it is up"
                     ) from None
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(POLL_EVERY_S)
             except nats.errors.Error as error:
-                raise _said(error) from None
+                raise _broker_error(error) from None
             else:
                 return Stored(subject, ack.stream, ack.seq, event)
 
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
-        """Whether the group's own consumer sees the event acknowledged."""
+        """Whether the consumer of the queue group gets an acknowledgement of the event."""
         mark = Mark(stored.stream, durable_name(queue_group, stored.subject), stored.seq)
         try:
             async with asyncio.timeout(patience_s), self._acknowledging:
@@ -115,7 +117,9 @@ class JetStreamBus(Bus):
         return True
 
     async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
-        """One by one, out of the stream. A stream counts over all its subjects: its number is the rank too."""
+        """Read one event after another out of the stream. A stream's sequence runs over all its subjects, so it is the
+        rank too.
+        """
         stream = await self._holder(subject)
         while stream is not None:
             message = await self._next(stream, subject, after)
@@ -125,14 +129,14 @@ class JetStreamBus(Bus):
             yield HeldEvent(after, after, message.data or b"")
 
     async def last(self, subject: str) -> int:
-        """The stream's last number."""
+        """Returns the stream's last sequence number."""
         stream = await self._holder(subject)
         if stream is None:
             return 0
         try:
             return (await self._jetstream.stream_info(stream)).state.last_seq
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
     async def _note(self, message: Msg) -> None:
         mark = acknowledged(message.subject)
@@ -147,7 +151,7 @@ class JetStreamBus(Bus):
         except nats.js.errors.NotFoundError:
             return None
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
     async def _next(self, stream: str, subject: str, after: int) -> RawStreamMsg | None:
         try:
@@ -155,11 +159,11 @@ class JetStreamBus(Bus):
         except nats.js.errors.NotFoundError:
             return None
         except nats.errors.Error as error:
-            raise _said(error) from None
+            raise _broker_error(error) from None
 
 
 def acknowledged(subject: str) -> Mark | None:
-    """What an acknowledgement's subject says; None for a form that we don't know (NATS, ADR-15: two forms)."""
+    """Parse the subject of an acknowledgement. Returns None for an unknown form (NATS, ADR-15: two forms)."""
     parts = subject.split(".")[2:]
     if len(parts) > OLD_FORM_PARTS:
         parts = parts[2:]  # The newer form begins with the domain and the account.
@@ -168,7 +172,7 @@ def acknowledged(subject: str) -> Mark | None:
     return Mark(parts[0], parts[1], int(parts[3]))
 
 
-def _said(error: nats.errors.Error) -> PeerServiceError:
+def _broker_error(error: nats.errors.Error) -> PeerServiceError:
     if isinstance(error, nats.js.errors.APIError):
-        return PeerServiceError(f"JetStream says {error.code} {error.description}")
+        return PeerServiceError(f"JetStream answers {error.code} {error.description}")
     return PeerServiceError(f"NATS does not answer: {describe(error)}")

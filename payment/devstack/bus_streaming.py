@@ -1,8 +1,9 @@
 """The bus where it is NATS Streaming.
 
-It uses the service's client of that server (`payment.adapters.nats.stan`), for no other one works beside nats-py. It
-subscribes without a durable, so that nothing of it is left once its session is closed, and acknowledges nothing: each
-subject is read from its oldest event on, once, and kept here. Fit for a person's commands, not for a platform's load.
+It uses the service's client of that server (`payment.adapters.nats.stan`), because no other one works with nats-py. It
+subscribes without a durable, so that nothing is left at the server once the session is closed, and acknowledges
+nothing: it reads each subject once from its oldest event on, and keeps the events in memory. That suits a person's
+commands, not a platform's load.
 """
 
 import asyncio
@@ -22,21 +23,25 @@ from payment.adapters.nats.stan.messages import Ack
 from payment.adapters.nats.stan.subscription import Durable, Subscription
 from payment.adapters.nats.streaming.wire import ConnectionWire
 from payment.adapters.system import RandomIds, SystemClock
-from payment.devstack.bus import AGAIN_S, BROKER_S, CONNECT_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
 from payment.ports.transport import TransportUnavailable
 
 QUIET_S = 0.25
-"""Without a further event, a subject counts as read: the server says nowhere how many there are."""
+"""In seconds: without a further event for this time a subject counts as read, because the server does not report how
+many there are.
+"""
 ACKS = "_INBOX.*"
-"""Where the server lets subscriptions acknowledge: an inbox of its own for each. (0.25.6, as seen on the wire.)"""
+"""The server's acknowledgement subjects: one inbox for each subscription. (0.25.6, as observed on the wire.)"""
 UNACKNOWLEDGED_MESSAGES = 1_000_000
-"""Of one subscription: past that the server brings no more. No command of a person gets there."""
+"""Unacknowledged events of one subscription, above which the server sends no more. No command of a person reaches
+it.
+"""
 ACK_WAIT_S = 86_400
-"""After that the server would bring everything again, which is dropped here."""
+"""The ack wait, in seconds, after which the server would redeliver everything; redeliveries are dropped here."""
 
 
 class SubjectReader:
-    """What came of one subject so far."""
+    """The events received of one subject so far."""
 
     def __init__(self, subscription: Subscription) -> None:
         self.held: list[HeldEvent] = []
@@ -68,7 +73,7 @@ class SubjectReader:
 
 
 class StreamingBus(Bus):
-    """One session, what was read in it, and the acknowledgements that were seen meanwhile."""
+    """One session, the events read in it, and the acknowledgements received in it."""
 
     def __init__(self, connection: NatsConnection, client: Client, cluster_id: str) -> None:
         self._connection = connection
@@ -81,9 +86,11 @@ class StreamingBus(Bus):
 
     @classmethod
     async def open(cls, servers: Sequence[str], cluster_id: str, login: NatsLogin) -> "StreamingBus":
-        """Open a session at the first of the servers that answers, waiting a while for a NATS Streaming that starts."""
+        """Open a session at the first of the servers that answers, and wait up to BROKER_S for a NATS Streaming that is
+        starting.
+        """
         ids, clock, deadline = RandomIds(), SystemClock(), time.monotonic() + BROKER_S
-        name = f"neighbour-{ids.new()}"
+        name = f"peer-{ids.new()}"
         connection = NatsConnection(list(servers), name, ids, clock, login)
         while True:
             try:
@@ -95,7 +102,7 @@ class StreamingBus(Bus):
                 await connection.close()
                 if not isinstance(error, NotStreaming) or time.monotonic() > deadline:
                     raise PeerServiceError(str(error) or "no answer") from None
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(POLL_EVERY_S)
 
     async def close(self) -> None:
         for reading in self._readings.values():
@@ -104,7 +111,7 @@ class StreamingBus(Bus):
         await self._connection.close()
 
     async def publish(self, subject: str, event: dict[str, object]) -> Stored:
-        """The server tells no number: it is known once the event has come back."""
+        """Publish, and wait for the event to come back: the server's answer has no sequence number."""
         if not self._listening:
             await self._connection.subscribe(ACKS, self._note)
             self._listening = True
@@ -123,7 +130,7 @@ class StreamingBus(Bus):
         raise PeerServiceError(f"NATS Streaming has stored the event on {subject} and does not bring it")
 
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
-        """Whether anybody acknowledges it: on the wire, nothing tells whose group it is."""
+        """Whether any group acknowledges the event: an acknowledgement does not name its group."""
         mark = Ack(stored.subject, stored.seq)
         try:
             async with asyncio.timeout(patience_s), self._acknowledging:
@@ -133,7 +140,9 @@ class StreamingBus(Bus):
         return True
 
     async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
-        """Of what has come. The time at which the server stored it is the rank: each channel counts by itself."""
+        """Yield the received events. The rank is the time at which the server stored them, because each channel has its
+        own sequence.
+        """
         reading = await self._reading(subject)
         if self._client.lost.is_set():
             raise PeerServiceError(self._client.reason)
@@ -142,11 +151,11 @@ class StreamingBus(Bus):
                 yield held
 
     async def last(self, subject: str) -> int:
-        """The channel's last number."""
+        """Returns the channel's last sequence number."""
         return (await self._reading(subject)).last
 
     async def _reading(self, subject: str) -> SubjectReader:
-        """The reading of a subject: begun where it was not, and then waited for until it is through."""
+        """Returns the reader of a subject, once it has read every event."""
         if subject not in self._readings:
             plain = Durable(subject, "", "", ACK_WAIT_S, UNACKNOWLEDGED_MESSAGES)
             try:
@@ -161,7 +170,7 @@ class StreamingBus(Bus):
         try:
             ack = decode(Ack, message.data)
         except CodecError:
-            return  # an answer, or an event on its way: inboxes serve for all
+            return  # a reply or a delivered event: inboxes carry those too
         if ack.subject and ack.sequence:
             async with self._acknowledging:
                 self._acknowledged.add(ack)

@@ -1,8 +1,8 @@
-"""One child process: tied to this one's life, noted in a pid file, stopped with patience.
+"""One child process: it ends with this process, is noted in a pid file, and gets time to stop.
 
 Each child has a session of its own: Ctrl-C at the terminal reaches the run alone, which then ends its children in
-order. The tie is the kernel's: it holds between the child and the thread that started it, so children are started
-from the main thread, which is the event loop's.
+order. The kernel ties the child to the thread that started it, so children are started from the main thread, which runs
+the event loop.
 """
 
 import asyncio
@@ -17,11 +17,13 @@ from payment.devstack.home import Home
 from payment.devstack.orphans import write_note
 
 GONE_S = 5.0
-"""How long the system may take to end a child that was killed."""
+"""How long the system may take to end a killed child, in seconds."""
 
 
 class ChildProcess:
-    """A program that can be started, awaited and stopped, and started again. Without a log it writes where we do."""
+    """A program that can be started, awaited and stopped, and started again. Without a log it writes to this process's
+    own streams.
+    """
 
     def __init__(
         self, name: str, command: Sequence[str], environ: Mapping[str, str], home: Home, *, logged: bool
@@ -54,7 +56,9 @@ class ChildProcess:
         write_note(self._note, self._process.pid)
 
     async def wait(self) -> int:
-        """The exit code, once the child has ended; as a shell gives it: 128 and the signal's number for a signal."""
+        """Wait for the child to end and return its exit code as a shell does: 128 plus the signal's number for a
+        signal.
+        """
         if self._process is None:
             raise RuntimeError(f"{self.name} was never started")
         code = await self._process.wait()
@@ -62,7 +66,7 @@ class ChildProcess:
         return code if code >= 0 else 128 - code
 
     async def stop(self, patience_s: float, hurry: asyncio.Event) -> None:
-        """SIGTERM; and SIGKILL once patience ends, or at once when there is a hurry."""
+        """Send SIGTERM, and SIGKILL after `patience_s` seconds, or at once when `hurry` is set."""
         if self._process is None:
             return
         if self._process.returncode is None:
@@ -77,6 +81,6 @@ class ChildProcess:
 
 
 def start_log_anew(path: Path) -> None:
-    """Begin a log file afresh; what the run before wrote stays beside it."""
+    """Start an empty log file; the log of the run before stays beside it."""
     if path.exists():
         path.replace(path.with_name(f"{path.name}.1"))

@@ -1,8 +1,8 @@
-"""The neighbours' commands: order, cancel, token, events, status, guide. Each gives an exit code.
+"""The commands of the peer services: order, cancel, token, events, status, guide. Each returns an exit code.
 
-What a script wants goes to stdout (ids, commands, one JSON object a line), what is only for a person to stderr. Where
-things are is read from the home folder's state; `NATS_URL` and `JWT_KEY`, where they are set, go first, and so does
-`NATS_CLUSTER_ID` beside the former.
+Output for scripts goes to stdout (ids, commands, one JSON object a line), text for a person to stderr. Addresses and
+keys come from the home folder's state; `NATS_URL` (with `NATS_CLUSTER_ID`) and `JWT_KEY` override it where they are
+set.
 """
 
 import asyncio
@@ -22,33 +22,35 @@ from payment.actors.http.responses import PAYMENTS_PATH
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED, BadEvent, parse_event
 from payment.adapters.nats.login import NatsLogin
 from payment.core.effects import OUTGOING_SUBJECTS
-from payment.devstack import ready_checks as probe
-from payment.devstack.bus import AGAIN_S, Bus, HeldEvent, PeerServiceError, PlacedOrder, Stored
+from payment.devstack import ready_checks
+from payment.devstack.bus import POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, PlacedOrder, Stored
 from payment.devstack.home import Home
 from payment.devstack.peer_services import connected, new_order_id, signed_token
 from payment.devstack.plan import NAME, SERVICE, given, nats_login
 from payment.devstack.servers import ServerProgram
 from payment.devstack.tutorial import DIM, GOOD_CARD, Console, Shell, Tutorial, pay_line, payment_line
-from payment.process.listening import where
+from payment.process.listening import host_and_port
 
 TAKEN_IN_S = 5.0
-"""How long to wait for the service to take an event in: milliseconds, or it is not up."""
+"""How long to wait for the service to acknowledge an event, in seconds: it takes milliseconds unless the service is not
+up.
+"""
 REFUND_S = 10.0
-"""How long to wait for a refund to be announced. Stripe needs a second or two."""
+"""How long to wait for a refund's event, in seconds. Stripe needs a second or two."""
 CURRENCY = "usd"
-"""What the service takes a price to be in, where neither the order nor `CURRENCY` says so."""
+"""The currency of a price where neither the order nor `CURRENCY` names one."""
 KNOWN_SHOWN = 5
-"""Ids of orders that are shown to a person who has named an unknown one."""
+"""Number of known order ids that are shown beside an unknown one."""
 EXIT_TIMED_OUT = 1
-"""`events --count N --timeout-s S` saw fewer than N."""
+"""Exit code of `events --count N --timeout-s S` with fewer than N events."""
 
 
 class UnknownOrderError(Exception):
-    """No event of such an order is on the bus."""
+    """The bus holds no event of the order."""
 
 
 class Access(Struct, frozen=True):
-    """Where the run of a home folder is reached, and the key it believes."""
+    """The addresses of the run of a home folder, and the key that its service accepts."""
 
     nats_url: str
     cluster_id: str
@@ -60,21 +62,21 @@ class Access(Struct, frozen=True):
 
     @classmethod
     def of(cls, home: Home, environ: Mapping[str, str]) -> "Access":
-        """Raise PeerServiceError where something is not known."""
+        """Read them from the environment and the state. Raises PeerServiceError where one is unknown."""
         state = home.read_state()
         nats_url, key = given(environ, "NATS_URL"), given(environ, "JWT_KEY")
         cluster_id = (given(environ, "NATS_CLUSTER_ID") if nats_url else None) or (state.cluster_id if state else "")
         if state is not None and state.own_nats and nats_url is None:
-            nats_url = f"nats://{probe.LOOPBACK}:{state.ports[ServerProgram.NATS]}"
+            nats_url = f"nats://{ready_checks.LOOPBACK}:{state.ports[ServerProgram.NATS]}"
         if key is None and (state is None or state.own_key):
             key = home.read_key()
         if nats_url is None or key is None:
             raise PeerServiceError(
                 _unknown("NATS_URL" if nats_url is None else "JWT_KEY", home, known=state is not None)
             )
-        host = state.host if state else probe.LOOPBACK
+        host = state.host if state else ready_checks.LOOPBACK
         try:
-            port = state.ports[SERVICE] if state else where({"PORT": environ.get("PORT", "")})[1]
+            port = state.ports[SERVICE] if state else host_and_port({"PORT": environ.get("PORT", "")})[1]
         except ValueError:
             raise PeerServiceError("PORT wants a whole number from 0 to 65535") from None
         group = state.queue_group if state else (given(environ, "QUEUE_GROUP_NAME") or NAME)
@@ -86,7 +88,7 @@ class Access(Struct, frozen=True):
 
 
 async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    """Publish order:created; print the order's id, and the command that pays it, where there is something to pay."""
+    """Publish order:created; print the order's id, and the command that pays it where the order is valid."""
     access, console = Access.of(home, environ), Console(sys.stderr, environ)
     what = PlacedOrder(
         order_id=options.id or new_order_id(),
@@ -98,9 +100,9 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         stored = await bus.create(what)
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            console.complain("the bus has the order; the service has not taken it in yet")
-    if (wrong := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
-        console.complain(f"a bad event, which goes to dead_letters: {wrong}. There is no order to pay")
+            console.warn("the bus has the order; the service has not received it yet")
+    if (reason := refusal(stored, given(environ, "CURRENCY") or CURRENCY)) is not None:
+        console.warn(f"a bad event, which goes to dead_letters: {reason}. There is no order to pay")
         return os.EX_DATAERR
     print(what.order_id)
     print(pay_line(access.base_url, signed_token(access.key, options.user), what.order_id, GOOD_CARD), flush=True)
@@ -108,7 +110,7 @@ async def order(options: Namespace, home: Home, environ: Mapping[str, str]) -> i
 
 
 async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    """Publish order:cancelled; where the order had been paid, wait for its refund and show it."""
+    """Publish order:cancelled; for a paid order, wait for its refund and show it."""
     access, console = Access.of(home, environ), Console(sys.stderr, environ)
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
         if not options.force and not await _about(bus, ORDER_CREATED, options.id):
@@ -116,22 +118,22 @@ async def cancel(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
         stored = await bus.cancel(options.id)
         _print(stored.subject, msgspec.json.encode(stored.event))
         if not await bus.taken_in(stored, access.queue_group, TAKEN_IN_S):
-            console.complain("the bus has the event; the service has not taken it in yet")
+            console.warn("the bus has the event; the service has not received it yet")
         paid = await _about(bus, OUTGOING_SUBJECTS[0], options.id)
         if not paid:
-            console.say("the order was not paid: nothing to give back")
+            console.inform("the order was not paid: nothing to give back")
             return 0
         refunds = await _wait_for(bus, OUTGOING_SUBJECTS[1], options.id)
         if not refunds:
-            console.complain(
-                f"no refund was announced within {REFUND_S:g} s; see {Shell.here(home.path).python} … status"
-            )
+            console.warn(f"no refund was published within {REFUND_S:g} s; see {Shell.here(home.path).python} … status")
         await _show(bus, access, options.id, console)
     return 0
 
 
 def refusal(stored: Stored, currency: str) -> str | None:
-    """Why the service takes an event for a bad one, if it does: it acknowledges those too, once they are kept."""
+    """Returns the reason why the service rejects an event, or None. It acknowledges rejected events too, once they are
+    dead letters.
+    """
     try:
         parse_event(stored.subject, msgspec.json.encode(stored.event), currency.lower())
     except BadEvent as error:
@@ -149,7 +151,9 @@ def token(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
 
 
 async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> int:
-    """Print our events as they are published, one JSON object a line, until interrupted or enough."""
+    """Print the service's events as they are published, one JSON object a line, until interrupted or until `--count` is
+    reached.
+    """
     access, shown = Access.of(home, environ), 0
     deadline = math.inf if options.timeout_s is None else time.monotonic() + options.timeout_s
     async with connected(access.nats_url, access.cluster_id, access.login) as bus:
@@ -161,12 +165,12 @@ async def events(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
                     read[subject], shown = event.seq, shown + 1
                     if shown == options.count:
                         return 0
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(POLL_EVERY_S)
     return 0 if options.count is None else EXIT_TIMED_OUT
 
 
 def tutorial(home: Home, console: Console) -> int:
-    """Print the whole guide of the run that is at work."""
+    """Print the whole tutorial of the current run."""
     shown = home.read_tutorial()
     if shown is None:
         raise PeerServiceError(f"no run in {home.path} has become ready yet: `make run` first")
@@ -190,42 +194,44 @@ async def status(options: Namespace, home: Home, environ: Mapping[str, str]) -> 
 
 
 async def _show(bus: Bus, access: Access, order_id: str, console: Console) -> None:
-    """Show the payment of an order: what its owner's GET is answered, and how to ask so, or how to pay, by hand."""
+    """Show the payment of an order as its owner's GET returns it, and the command that repeats the GET or pays the
+    order.
+    """
     created = await _about(bus, ORDER_CREATED, order_id)
     if not created:
-        console.say("only a cancel of this order was published: nobody owns it, and it can't be paid")
+        console.inform("only a cancel of this order was published: it has no owner and can't be paid")
         return
     signed = signed_token(access.key, str(_fields(created[0].payload).get("userId")))
     path = f"{PAYMENTS_PATH}?{urlencode({'orderId': order_id})}"
-    answer = await probe.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
+    answer = await ready_checks.get(access.host, access.port, path, (("Authorization", f"Bearer {signed}"),))
     if answer is None:
         raise PeerServiceError(f"no answer at {access.base_url}: is `make run` running?")
     payment = _fields(answer[1].encode())
     pay = pay_line(access.base_url, signed, order_id, GOOD_CARD)
     if "id" not in payment:
-        console.say("no card was tried on this order yet")
+        console.inform("no card was tried on this order yet")
         console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
     print(msgspec.json.encode(payment).decode(), flush=True)
     if payment.get("status") == "declined":
-        console.say("its last card was declined; another one can pay it")
+        console.inform("its last card was declined; another one can pay it")
         console.show(f"{console.paint('pay:', DIM)} {pay}")
         return
     console.show(f"{console.paint('again:', DIM)} {payment_line(access.base_url, signed, str(payment['id']))}")
 
 
 async def _unknown_order(bus: Bus, order_id: str, more: str = "") -> UnknownOrderError:
-    """What to say of an order that was never announced: most likely its id was mistyped."""
+    """Returns the error for an order that was never published, with known ids: most likely its id was mistyped."""
     last = deque([str(_fields(event.payload).get("id")) async for event in bus.past(ORDER_CREATED)], maxlen=KNOWN_SHOWN)
-    known = f"The last ones are {', '.join(last)}." if last else "None was announced so far."
-    return UnknownOrderError(f"no order {order_id} was announced. {known}{more}")
+    known = f"The last ones are {', '.join(last)}." if last else "None was published so far."
+    return UnknownOrderError(f"no order {order_id} was published. {known}{more}")
 
 
 async def _wait_for(bus: Bus, subject: str, order_id: str) -> list[HeldEvent]:
-    """The events of an order on a subject, once there is one; none when patience ends."""
+    """Wait for and return the events of an order on a subject; an empty list after REFUND_S."""
     found, deadline = await _about(bus, subject, order_id), time.monotonic() + REFUND_S
     while not found and time.monotonic() < deadline:
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(POLL_EVERY_S)
         found = await _about(bus, subject, order_id)
     for event in found:
         _print(subject, event.payload)
@@ -239,7 +245,7 @@ async def _about(bus: Bus, subject: str, order_id: str) -> list[HeldEvent]:
 
 
 def _fields(payload: bytes) -> dict[str, object]:
-    """An event's fields; none where it is no object (the bus takes anything)."""
+    """Returns an event's fields; none where it is no JSON object (the bus accepts any bytes)."""
     try:
         return msgspec.json.decode(payload, type=dict[str, object])
     except msgspec.DecodeError:

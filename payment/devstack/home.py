@@ -1,15 +1,15 @@
-"""The folder of the embedded default: what lies where, who may use it, and what the next run has to know.
+"""The folder of a local run: its layout, its lock, and the state that the next run reads.
 
-    state.json   the ports of the last run and where it is reached; the neighbours' commands read it
-    guide.json   what the last run showed; the command `tutorial` shows it again
-    jwt.key      the secret that tokens are signed with, made once, for this user's eyes
-    lock         held by the one run there may be at a time
-    pids/        one file for each child; see survivors.py
-    logs/        what the servers print, of this run and of the one before
+    state.json   the ports of the last run and its address; the other commands read it
+    guide.json   the tutorial of the last run; the command `guide` shows it again
+    jwt.key      the signing key of tokens, generated once, readable only by this user
+    lock         held by the running run: there may be only one at a time
+    pids/        one file for each child; see orphans.py
+    logs/        the output of the servers, of this run and of the one before
     nats/ streaming/ mongo/ stripe/   their data
     bin/         the NATS Streaming server, where a run had to install it
 
-A secret that came from the environment is never written here. Change together: `State`, household.py, commands.py.
+A secret that came from the environment is never written here. Change together: `State`, stack.py, commands.py.
 """
 
 import fcntl
@@ -23,18 +23,19 @@ import msgspec
 from msgspec import Struct
 
 KEY_BYTES = 32
-"""Of randomness: what HS256 can use."""
+"""Bytes of randomness: as many as HS256 can use."""
 PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
 
 
 class HomeInUseError(Exception):
-    """Another run is at work in the folder."""
+    """Another run uses the folder."""
 
 
 class State(Struct):
-    """What outlives a run. `ports` are by child; `own_nats` and `own_key` say whether the last run used ours;
-    `cluster_id` is NATS Streaming's, or empty where events travelled over JetStream."""
+    """The state that outlives a run. `ports` are by child. `own_nats` and `own_key` tell whether the last run used its
+    own NATS and key. `cluster_id` is NATS Streaming's, or empty where JetStream carried the events.
+    """
 
     ports: dict[str, int] = msgspec.field(default_factory=dict)
     host: str = ""
@@ -45,7 +46,7 @@ class State(Struct):
 
 
 class Home:
-    """The folder at `path`, made where it is missing once `prepare` is called."""
+    """The folder at `path`; `prepare` creates it where it is missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,13 +61,13 @@ class Home:
         return self.logs / f"{name}.log"
 
     def prepare(self) -> None:
-        """Make the folders, for this user's eyes: the data hold card tokens."""
+        """Create the folders, readable only by this user: the data hold card tokens."""
         for folder in (self.path, self.logs, self.pids, self.data("mongo")):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run. The kernel lets go of it when this process ends, however it ends.
+        """Hold the folder's lock for one run. The kernel releases it when this process ends, however it ends.
 
         Raises:
             HomeInUseError: another run holds it.
@@ -77,14 +78,16 @@ class Home:
             except BlockingIOError:
                 lock.seek(0)
                 holder = lock.read(20).strip() or "unknown"
-                raise HomeInUseError(f"another run is at work in {self.path} (process {holder})") from None
+                raise HomeInUseError(f"another run uses {self.path} (process {holder})") from None
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield
 
     def read_state(self) -> State | None:
-        """What the last run wrote; None where there was none. What can't be read is no state: a run makes it anew."""
+        """Returns the state of the last run; None where there was none or the file can't be read: a run writes it
+        anew.
+        """
         try:
             return msgspec.json.decode((self.path / "state.json").read_bytes(), type=State)
         except (FileNotFoundError, msgspec.DecodeError):
@@ -94,25 +97,25 @@ class Home:
         _write_private(self.path / "state.json", msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
     def write_tutorial(self, tutorial: bytes) -> None:
-        """Keep what was shown. It holds a signed token, so it is for this user's eyes."""
+        """Write the tutorial. It holds a signed token, so only this user may read it."""
         _write_private(self.path / "guide.json", tutorial)
 
     def read_tutorial(self) -> bytes | None:
-        """What the last run that became ready has shown; None where there was none."""
+        """Returns the tutorial of the last run that became ready; None where there was none."""
         try:
             return (self.path / "guide.json").read_bytes()
         except FileNotFoundError:
             return None
 
     def read_key(self) -> str | None:
-        """The signing key that an earlier run made, if one did."""
+        """Returns the signing key that an earlier run generated; None where there is none."""
         try:
             return (self.path / "jwt.key").read_text().strip() or None
         except FileNotFoundError:
             return None
 
     def key(self) -> str:
-        """The signing key: the one of before, or a new one."""
+        """Returns the signing key of an earlier run, or a new one."""
         found = self.read_key()
         if found is None:
             found = secrets.token_urlsafe(KEY_BYTES)
@@ -121,7 +124,7 @@ class Home:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Replace a file as a whole. Nobody else may read it, not even for the moment in which it is written."""
+    """Replace a file as a whole. Other users can't read it, not even while it is written."""
     beside = path.with_name(f"{path.name}.new")
     beside.unlink(missing_ok=True)
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "wb") as file:

@@ -1,8 +1,8 @@
-"""Pid files, and the end of processes that a run left behind when it was killed.
+"""Pid files, and ending the processes that a killed run left behind.
 
-A pid alone proves nothing: the system gives it to a stranger one day. So each file holds the moment its process began
-too, as the system tells it, and a process that began at another moment is left alone. On Linux the kernel ends the
-children of a killed run by itself (lifeline.py) and there is nothing to be found here.
+A pid alone proves nothing: the system reuses it for another process. So each file also holds the start time of its
+process, as the system reports it, and a process with another start time is left alone. On Linux the kernel ends the
+children of a killed run by itself (parent_death.py), and there are no orphans.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ import msgspec
 from msgspec import Struct
 
 TERM_S = 5.0
-"""How long a survivor has to end by itself."""
+"""How long an orphan has to end after SIGTERM, in seconds."""
 KILL_S = 2.0
-"""How long the system may take to end one that was killed."""
-LOOK_S = 0.02
-"""How often to look: nobody is told of the end of a process that is not its child."""
+"""How long the system may take to end a killed process, in seconds."""
+POLL_EVERY_S = 0.02
+"""Between two polls, in seconds: the system reports the end of a process only to its parent."""
 PS_S = 5.0
-"""How long `ps` may take, where there is no /proc."""
+"""How long `ps` may take where there is no /proc, in seconds."""
 
 
 class Note(Struct, frozen=True):
@@ -34,12 +34,14 @@ class Note(Struct, frozen=True):
 
 
 def began(pid: int) -> str | None:
-    """When a process began, in the system's own words; None where none runs under this pid (a zombie doesn't run)."""
+    """Returns a process's start time as the system reports it; None where none runs under this pid (a zombie doesn't
+    run).
+    """
     return _began_linux(pid) if sys.platform == "linux" else _began_elsewhere(pid)
 
 
 def write_note(path: Path, pid: int) -> None:
-    """Note a running process. One that has ended already needs no note."""
+    """Write the pid file of a running process. A process that has ended already gets none."""
     start = began(pid)
     if start is not None:
         beside = path.with_name(f"{path.name}.new")
@@ -48,7 +50,9 @@ def write_note(path: Path, pid: int) -> None:
 
 
 async def end_orphans(pids: Path) -> list[str]:
-    """End what still runs of the processes noted in a folder, remove the notes, and name what was ended."""
+    """End the running processes that are noted in a folder, remove the notes, and return the names of the ended
+    processes.
+    """
     ended = []
     for path in _notes(pids):
         note = _read(path)
@@ -67,7 +71,7 @@ def _read(path: Path) -> Note | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Note)
     except msgspec.DecodeError:
-        return None  # Notes appear whole: this is none of ours.
+        return None  # Notes are written atomically, so this file is not one of them.
 
 
 async def _end(note: Note) -> None:
@@ -80,17 +84,17 @@ async def _end(note: Note) -> None:
         while time.monotonic() < deadline:
             if began(note.pid) != note.began:
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_EVERY_S)
 
 
 def _began_linux(pid: int) -> str | None:
-    """Clock ticks from the boot on, and which boot it was (proc(5), `stat`: the 3rd field and the 22nd)."""
+    """Returns the clock ticks since boot and the boot's id (proc(5), `stat`: the 3rd field and the 22nd)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # The 2nd field, a name in brackets, may hold blanks.
+    fields = stat.rpartition(")")[2].split()  # The 2nd field, a name in brackets, may contain spaces.
     return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 

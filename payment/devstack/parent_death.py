@@ -1,9 +1,11 @@
-"""Becomes another program that dies with its parent: `python -I -S parent_death.py PARENT_PID PROGRAM [ARGUMENT…]`.
+"""Replaces itself with another program that dies with its parent: `python -I -S parent_death.py PARENT_PID PROGRAM
+[ARGUMENT…]`.
 
-On Linux the kernel kills the program when its parent ends, however that ended; elsewhere nothing does, and pid files
-have to do (`orphans.py`). It is SIGKILL, not SIGTERM: a drain would go on against servers that die at the same
-moment, and everything here keeps what it has acknowledged. It is a process of its own rather than a `preexec_fn`,
-which may deadlock where the parent has threads, and imports next to nothing: it stands before the start of each child.
+On Linux the kernel kills the program when its parent ends, however it ended. Elsewhere nothing does, and the next run
+ends it by its pid file (`orphans.py`). The signal is SIGKILL, not SIGTERM: a drain would go on against servers that die
+at the same moment, and every program here keeps what it has acknowledged. This runs as a program rather than as a
+`preexec_fn`, which may deadlock where the parent has threads. It imports next to nothing, because it delays the start
+of each child.
 """
 
 import os
@@ -13,9 +15,9 @@ import sys
 PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
 EXIT_NOT_FOUND = 127
-"""As a shell's: there is no such program, or it can't be run."""
+"""As in a shell: there is no such program, or it can't be run."""
 EXIT_ORPHAN = 69
-"""EX_UNAVAILABLE: the parent had ended before the tie was made."""
+"""EX_UNAVAILABLE: the parent had ended before the kernel was told to watch it."""
 
 
 def become(parent_pid: int, command: list[str]) -> int:
@@ -23,9 +25,9 @@ def become(parent_pid: int, command: list[str]) -> int:
     if sys.platform == "linux":
         import ctypes
 
-        # A failure would mean a kernel without prctl; pid files are the second net then.
+        # A failure would mean a kernel without prctl; the pid files remain then.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # Who died before the tie was made sends nothing: only now can it be told for sure.
+    # For a parent that died before the prctl call the kernel sends no signal: it is checked now.
     if os.getppid() != parent_pid:
         return EXIT_ORPHAN
     try:

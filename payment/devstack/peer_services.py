@@ -1,4 +1,4 @@
-"""The platform's other services, as one person plays them: their connection to the bus, their ids, their tokens."""
+"""The platform's other services, as the commands imitate them: their connection to the bus, their ids, their tokens."""
 
 import secrets
 import time
@@ -9,14 +9,14 @@ import jwt
 
 from payment.actors.http.responses import payment_location
 from payment.adapters.nats.login import NatsLogin
-from payment.devstack import ready_checks as probe
+from payment.devstack import ready_checks
 from payment.devstack.bus import TICKET_CHARS, Bus, PeerServiceError
 from payment.devstack.bus_jetstream import JetStreamBus
 from payment.devstack.bus_streaming import StreamingBus
 from payment.settings.values import nats_servers
 
 NOT_FOUND = 404
-"""What a request for a payment that does not exist is answered, once its token is believed."""
+"""The status for a payment that does not exist, where the token was accepted."""
 
 
 def new_order_id() -> str:
@@ -24,24 +24,27 @@ def new_order_id() -> str:
 
 
 def signed_token(key: str, user_id: str) -> str:
-    """A token as the platform's auth service signs it: no end, for its sessions live in cookies that end."""
+    """Returns a token as the platform's auth service signs it: without `exp`, because the platform's session cookies
+    expire.
+    """
     claims = {"id": user_id, "email": f"{user_id}@example.com", "iat": int(time.time())}
     return jwt.encode(claims, key, algorithm="HS256")
 
 
 async def takes_tokens_of(host: str, port: int, key: str) -> bool:
-    """Whether what answers there believes tokens that are signed with a key, as a run's own service does."""
+    """Whether the program at this address accepts tokens signed with `key`, as a run's own service does."""
     token = signed_token(key, "nobody")
-    answer = await probe.get(host, port, payment_location("none"), (("Authorization", f"Bearer {token}"),))
+    answer = await ready_checks.get(host, port, payment_location("none"), (("Authorization", f"Bearer {token}"),))
     return answer is not None and answer[0] == NOT_FOUND
 
 
 @asynccontextmanager
 async def connected(url: str, cluster_id: str, login: NatsLogin) -> AsyncIterator[Bus]:
-    """The bus at `url`, a list as `NATS_URL` holds it: NATS Streaming of that cluster id, or JetStream where it is "".
+    """Connect to the bus at `url`, a list as in `NATS_URL`: NATS Streaming of that cluster id, or JetStream where it is
+    "".
 
     Raises:
-        PeerServiceError: nobody answers there.
+        PeerServiceError: no server answers.
     """
     try:
         addresses = nats_servers(url)

@@ -1,7 +1,7 @@
-"""What one run consists of, and what each child is told: pure functions of the environment that the run was given.
+"""The servers of one run and the environment of each child: pure functions of the run's own environment.
 
-A variable that is set is taken; what is missing is served by a server of ours. So `NATS_URL` or `MONGO_URL` set means
-no server of ours for it, and a test key in `STRIPE_KEY` means Stripe itself. Change together:
+A variable that is set is used; for a missing one the run starts its own server. So a set `NATS_URL` or `MONGO_URL`
+means no own server for it, and a test key in `STRIPE_KEY` means Stripe itself. Change together:
 payment/settings/environment.py.
 """
 
@@ -17,24 +17,26 @@ from payment.ops.secret import Secret
 from payment.process.listening import CannotListen, read_port
 
 SANDBOX_KEY = "sk_test_embedded"
-"""What the sandbox is called with: it takes any test key."""
+"""The key for the sandbox, which accepts any test key."""
 SERVICE = "service"
 NAME = "payment-service"
-"""The client id and the queue group: the contract's examples."""
+"""The client id and the queue group of the contract's examples."""
 SERVICE_PORT = 8080
-"""Taken where it is free: the service's own default, and what a person expects."""
+"""The service's default port, which is used where it is free."""
 NOT_FOR_SERVERS = frozenset(("NATS_URL", "NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_KEY", "MONGO_URL", "STRIPE_KEY"))
 NOT_FOR_SERVERS |= {"JWT_KEY", "JWT_KEY_PREVIOUS"}
-"""Variables that may hold secrets, which a server has no use for."""
+"""Variables that may hold secrets and that a server does not need."""
 NOT_FOR_THE_SHOP = frozenset(("MONGO_URL", "STRIPE_KEY"))
-"""The shop signs its customer's tokens and publishes orders; it needs neither the database nor Stripe's secret key."""
+"""The secrets of the shop: it signs its customer's tokens and publishes orders, and needs neither the database nor
+Stripe's secret key.
+"""
 FOREIGN = {ServerProgram.NATS: "NATS_URL", ServerProgram.MONGO: "MONGO_URL", ServerProgram.STRIPE: "STRIPE_API_BASE"}
-"""The variables that name a server which is not ours."""
+"""The variables that name a server which the run does not start."""
 TEST_KEYS = ("sk_test_", "rk_test_")
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": LOOPBACK}
-"""Hosts that stand for every interface, and where the service is then reached from here."""
+"""Hosts that mean every interface, and the address of the service on this machine for each."""
 OTHER_ACCOUNT = "belongs to the Stripe account"
-"""How `/readyz` says that the database is another account's (payment.core.account)."""
+"""The text of `/readyz` for a database of another account (payment.core.account)."""
 
 
 class LiveKeyError(Exception):
@@ -42,24 +44,26 @@ class LiveKeyError(Exception):
 
 
 def given(environ: Mapping[str, str], name: str) -> str | None:
-    """A variable's value; None where it is not set, or set to blanks."""
+    """Returns a variable's value; None where it is not set, or blank."""
     return environ.get(name, "").strip() or None
 
 
 def servers_wanted(environ: Mapping[str, str]) -> tuple[ServerProgram, ...]:
-    """The servers of ours that a run needs.
+    """Returns the servers that a run starts.
 
     Raises:
-        LiveKeyError: the demo orders of a run are not for real cards.
+        LiveKeyError: the key is live, and a run's demo orders must not charge real cards.
     """
     base, key = given(environ, "STRIPE_API_BASE"), given(environ, "STRIPE_KEY")
     if key is not None and base is None and not key.startswith(TEST_KEYS):
-        raise LiveKeyError("STRIPE_KEY holds no test key: make run pays demo orders, and takes sk_test_… or nothing")
+        raise LiveKeyError(
+            "STRIPE_KEY holds no test key: make run pays demo orders, and accepts only sk_test_… or no key"
+        )
     foreign = {
         ServerProgram.NATS: given(environ, "NATS_URL") is not None,
         ServerProgram.MONGO: given(environ, "MONGO_URL") is not None,
         ServerProgram.STRIPE: base is not None or key is not None,
-        # The page's stand-in for Stripe.js works with the sandbox only; Stripe itself takes Stripe.js.
+        # The page's stand-in for Stripe.js works with the sandbox only; Stripe itself needs Stripe.js.
         ServerProgram.SHOP: base is not None or key is not None,
     }
     return tuple(server for server in ServerProgram if not foreign[server])
@@ -68,7 +72,8 @@ def servers_wanted(environ: Mapping[str, str]) -> tuple[ServerProgram, ...]:
 def choose_ports(
     environ: Mapping[str, str], wanted: tuple[ServerProgram, ...], last: Mapping[str, int]
 ) -> dict[str, int]:
-    """A port for each child. Servers keep the last run's where it is free; the service takes 8080 wherever it can.
+    """Choose a port for each child. Servers keep the last run's port where it is free; the service uses 8080 where that
+    is free.
 
     Raises:
         CannotListen: `PORT` is set, and malformed or taken, or `HOST` can't be listened on.
@@ -83,7 +88,7 @@ def choose_ports(
         ports[SERVICE] = shown
         require_free(host, shown)
     else:
-        require_free(host, 0)  # A host that can't be listened on at all has no free port either.
+        require_free(host, 0)  # A host that can't be listened on has no free port either.
         ports[SERVICE] = choose_port(SERVICE_PORT, last.get(SERVICE), taken=set(), host=host)
     for server in wanted:
         ports[server] = choose_port(last.get(server), taken=set(ports.values()))
@@ -91,28 +96,32 @@ def choose_ports(
 
 
 def nats_login(environ: Mapping[str, str]) -> NatsLogin:
-    """Who the neighbours are at a NATS that is not ours: the same as the service."""
+    """Returns the peer services' login for a NATS that the run does not start: the service's."""
     names = ("NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA")
     values = [given(environ, name) for name in names]
     return NatsLogin(*(None if value is None else Secret(value) for value in values))
 
 
 def service_command(program: Path) -> list[str]:
-    """The Procfile's command line, with this very Python."""
+    """Returns the Procfile's command line, with the current Python."""
     return [sys.executable, str(program)]
 
 
 def foreign_place(server: ServerProgram, shown: Mapping[str, str]) -> str:
-    """Where something that is not ours is, for a person. An address may hold credentials: its variable is named."""
+    """Returns a text about the place of a server that the run does not start. It names the variable, because the
+    address may hold credentials.
+    """
     if server is ServerProgram.STRIPE and given(shown, "STRIPE_API_BASE") is None:
         return "Stripe itself, in test mode"
-    return f"as {FOREIGN[server]} says"
+    return f"as set in {FOREIGN[server]}"
 
 
 def service_environ(
     environ: Mapping[str, str], ports: Mapping[str, int], key: str, broker: Broker = Broker.JETSTREAM
 ) -> dict[str, str]:
-    """The service's environment: the one we were given, and in it what is missing. `ports` holds our servers'."""
+    """Returns the service's environment: the run's own, with defaults for missing variables. `ports` are those of the
+    run's servers.
+    """
     shown = dict(environ)
     if ServerProgram.NATS in ports:
         shown["NATS_URL"] = f"nats://{LOOPBACK}:{ports[ServerProgram.NATS]}"
@@ -129,13 +138,13 @@ def service_environ(
 
 
 def server_environ(environ: Mapping[str, str], server: ServerProgram | None = None) -> dict[str, str]:
-    """The environment of a server of ours, without the secrets that it has no use for."""
+    """Returns the environment of a server of the run, without the secrets that it does not need."""
     secret = NOT_FOR_THE_SHOP if server is ServerProgram.SHOP else NOT_FOR_SERVERS
     return {name: value for name, value in environ.items() if name not in secret}
 
 
 def other_account(folder: Path, *, own_data: bool) -> str:
-    """What a person is told whose database belongs to another Stripe account: to the sandbox's, most likely."""
+    """Returns the advice for a database that belongs to another Stripe account, most likely to the sandbox's."""
     what = "the orders there were paid with another Stripe account than this run's, so nothing is sent to Stripe: "
     if not own_data:
         return what + "see python -m payment account"
@@ -143,6 +152,6 @@ def other_account(folder: Path, *, own_data: bool) -> str:
 
 
 def reached_at(environ: Mapping[str, str]) -> str:
-    """The host under which the service is reached from here."""
+    """Returns the host at which the service is reached from this machine."""
     host = given(environ, "HOST") or LOOPBACK
     return EVERYWHERE.get(host, host)

@@ -1,4 +1,4 @@
-"""Looks at ports on this machine: free, accepting, answering. Owns no connection for longer than one question."""
+"""Checks of ports on this machine: free, accepting, answering. Keeps no connection for longer than one request."""
 
 import asyncio
 import socket
@@ -7,13 +7,13 @@ from payment.process.listening import CannotListen, listen
 
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 2.0
-"""How long one question may take. Loopback answers in milliseconds; a starting process may keep it for a second."""
+"""Time limit of one request, in seconds. Loopback answers in milliseconds; a starting process may take a second."""
 ANSWER_BYTES = 65_536
-"""What is read of an answer: `/readyz` has some hundred bytes."""
+"""Bytes that are read of an answer: `/readyz` has some hundred."""
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises CannotListen, in words for a person, where no server could listen there now."""
+    """Raises CannotListen, with a text for a person, where no server could listen there now."""
     for each in listen(host, port):
         each.close()
 
@@ -28,19 +28,19 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def choose_port(*wished: int | None, taken: set[int], host: str = LOOPBACK) -> int:
-    """The first of the wished ports that is free, or else any free one; none that is in `taken`."""
+    """Returns the first free port of `wished`, or else any free one; never one of `taken`."""
     for port in wished:
         if port and port not in taken and is_free(port, host):
             return port
     with socket.socket() as sock:
         sock.bind((LOOPBACK, 0))
         port = int(sock.getsockname()[1])
-    # The system may give a port that was promised to a server which has not started yet.
+    # The system may return a port that is assigned to a server which has not started yet.
     return choose_port(taken=taken) if port in taken else port
 
 
 async def accepts(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+    """Whether a server accepts connections on the port."""
     try:
         async with asyncio.timeout(ANSWER_S):
             _, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -51,7 +51,7 @@ async def accepts(port: int) -> bool:
 
 
 async def get(host: str, port: int, path: str, headers: tuple[tuple[str, str], ...] = ()) -> tuple[int, str] | None:
-    """The status and the body that a GET is answered with; None where there is no answer."""
+    """Returns the status and the body of a GET's answer; None where there is no answer."""
     lines = [f"GET {path} HTTP/1.0", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
     try:
         async with asyncio.timeout(ANSWER_S):

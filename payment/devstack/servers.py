@@ -1,7 +1,7 @@
-"""The four servers that stand in for what a platform has: their programs and command lines.
+"""The four servers that replace a platform's own: their programs and command lines.
 
 All listen on loopback alone and keep their data in the home folder. Change together: setup.cfg's extra `embedded`, and
-broker_program.py, which finds the one program that no Python package brings.
+broker_program.py, which finds the one program that no Python package contains.
 """
 
 import enum
@@ -14,18 +14,18 @@ from payment.devstack.ready_checks import LOOPBACK
 
 STREAMING_PROGRAM = "nats-streaming-server"
 CLUSTER_ID = "ticketing"
-"""Of our NATS Streaming: the contract's example."""
+"""The cluster id of the run's NATS Streaming: the contract's example."""
 
 
 class Broker(enum.StrEnum):
-    """What carries the events of a run: which program is `ServerProgram.NATS`. The value names its data's folder."""
+    """The broker of a run: the program of `ServerProgram.NATS`. The value names its data folder."""
 
     JETSTREAM = "jetstream"
     STREAMING = "streaming"
 
 
 class ServerProgram(enum.StrEnum):
-    """A server of ours. The value names its log and its port."""
+    """A server that a run starts. The value names its log and its port."""
 
     NATS = "nats"
     MONGO = "mongo"
@@ -33,11 +33,11 @@ class ServerProgram(enum.StrEnum):
     SHOP = "shop"
 
     def label(self, broker: Broker) -> str:
-        """Its program, for a person."""
+        """Returns the program's name for a person."""
         return _STREAMING_TITLE if (self, broker) == (ServerProgram.NATS, Broker.STREAMING) else _TITLES[self]
 
     def data(self, broker: Broker, home: Home) -> Path:
-        """Its folder. Each broker has one of its own: neither can read the other's."""
+        """Returns the data folder. Each broker has its own: neither can read the other's data."""
         return home.data(broker if (self, broker) == (ServerProgram.NATS, Broker.STREAMING) else self)
 
 
@@ -55,10 +55,10 @@ class ProgramMissingError(Exception):
 
 
 def command(server: ServerProgram, broker: Broker, home: Home, port: int) -> list[str]:
-    """The command line of a server.
+    """Returns the command line of a server.
 
     Raises:
-        ProgramMissingError: it is not installed.
+        ProgramMissingError: the program is not installed.
     """
     data, at = str(server.data(broker, home)), str(port)
     match server:
@@ -68,7 +68,7 @@ def command(server: ServerProgram, broker: Broker, home: Home, port: int) -> lis
         case ServerProgram.NATS:
             return [_program("nats-server"), "--addr", LOOPBACK, "--port", at, "--jetstream", "--store_dir", data]
         case ServerProgram.MONGO:
-            # Its log comes twice, to a file and to stderr: one is enough. Its own pid file would stop the next start.
+            # The server logs to a file and to stderr: one is enough. Its own pid file would block the next start.
             pid_file = home.pids / "mongo.nx.pid"
             pid_file.unlink(missing_ok=True)
             place = ["--host", LOOPBACK, "--port", at, "--db", f"{data}/payment.db"]
@@ -80,7 +80,9 @@ def command(server: ServerProgram, broker: Broker, home: Home, port: int) -> lis
 
 
 def streaming_program(home: Home) -> str:
-    """The path of nats-streaming-server: on PATH, where Go puts programs, or where broker_program.py put it."""
+    """Returns the path of nats-streaming-server: on PATH, in Go's folder for programs, or where broker_program.py
+    installed it.
+    """
     found = shutil.which(STREAMING_PROGRAM)
     for folder in (Path.home() / "go" / "bin", home.programs):
         found = found or shutil.which(STREAMING_PROGRAM, path=str(folder.absolute()))
@@ -90,7 +92,8 @@ def streaming_program(home: Home) -> str:
 
 
 def _program(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)  # Not resolved: an environment's python is a link out of it.
+    # Not resolved: the python of a virtual environment is a link to one outside.
+    beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
         raise ProgramMissingError(

@@ -1,8 +1,8 @@
-"""One run: servers at once, then the service, then the guide; and the end of all of them, in the other order.
+"""One run: it starts all servers, then the service, then shows the tutorial, and stops them in the reverse order.
 
-The run ends when it is told to (exit code 0), when the service ends (with its code), or when a server can't be kept
-up (69). A server that dies is started again on its port. Whatever happens, no child outlives the run: the service
-goes first and has the time to drain that platforms give, while its servers are still there.
+The run ends on a signal (exit code 0), when the service ends (with the service's code), or when a server can't be kept
+running (69). A server that dies is started again on its port. No child outlives the run: the service stops first, with
+as much time to drain as platforms allow, while its servers still run.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ from typing import Any
 import msgspec
 
 import payment
-from payment.devstack import broker_program, plan
-from payment.devstack import ready_checks as probe
+from payment.devstack import broker_program, plan, ready_checks
 from payment.devstack.bus import PeerServiceError, PlacedOrder
 from payment.devstack.child import ChildProcess, start_log_anew
 from payment.devstack.home import Home, State
@@ -29,33 +28,37 @@ from payment.devstack.tutorial import Console, Shell, Tutorial
 
 EX_UNAVAILABLE = 69
 SERVICE_STOP_S = 25.0
-"""What the service promises to need at most, from SIGTERM to its end."""
+"""The longest time that the service needs from SIGTERM to its end, in seconds."""
 SERVER_STOP_S = 5.0
-"""Servers end in milliseconds; a stuck one is killed then, for all of them keep what they acknowledged."""
+"""In seconds. Servers end in milliseconds; a stuck one is killed after this time, because all of them keep what they
+acknowledged.
+"""
 HURRY_S = 1.0
-"""A signal this long after the first one means: now. Sooner, it is the same one, by way of make."""
+"""In seconds. A second signal after this time means: stop at once. A sooner one is the same signal, repeated by
+make.
+"""
 RESTARTS_MAX = 5
-"""Ends of one server within the window that are borne. A sixth means that it can't live here."""
+"""Restarts of one server that are allowed within the window. One more end means that the server can't run here."""
 RESTART_WINDOW_S = 60.0
 RESTART_DELAY_S = 0.3
-"""Before a server is started again: its port must be free, and a loop must not burn."""
-LOOK_S = 0.03
-"""How often a port is looked at while its server starts: a fraction of the shortest start."""
+"""Pause before a server is started again, in seconds: its port becomes free, and a crash loop stays slow."""
+PORT_CHECK_EVERY_S = 0.03
+"""Between two checks of a starting server's port, in seconds: a fraction of the shortest start."""
 PATIENCE_S = 10.0
-"""How often a person is told why the service is not ready yet."""
+"""Between two messages about why the service is not ready yet, in seconds."""
 CANCEL_AGAIN_S = 1.0
-"""After which a cancelled task is cancelled again: time enough for one that tidies up."""
+"""After this time, in seconds, a cancelled task is cancelled again: enough for one that cleans up."""
 ORDER_LIFE_S = 86_400.0
-"""The guide's orders expire late: people read, and come back after lunch."""
+"""The tutorial's orders expire late, in seconds: a reader may take a break."""
 DEMO_USER = "demo-user"
 DEMO_PRICE = 19.99
 READY = 200
 SHOWN_CHARS = 500
-"""What is shown of an answer that says why the service is not ready."""
+"""Characters that are shown of the answer of a service that is not ready."""
 
 
 class Stop:
-    """The wish to end: asked for, and in a hurry."""
+    """A request to stop: `asked` is set by the first signal, `hurry` by a later one."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -71,11 +74,10 @@ class Stop:
 
 
 async def run(home: Home, environ: Mapping[str, str], console: Console, broker: Broker = Broker.JETSTREAM) -> int:
-    """Run until told to stop; the exit code. Ends first what an earlier run could not.
+    """Run until asked to stop, and return the exit code. First ends the processes that an earlier run left behind.
 
     Raises:
-        HomeInUseError: another run is at work in the folder.
-        LiveKeyError, ProgramMissingError: this run can't begin.
+        HomeInUseError: another run uses the folder. LiveKeyError, ProgramMissingError: this run can't begin.
     """
     began_s = time.monotonic()
     home.prepare()
@@ -83,7 +85,7 @@ async def run(home: Home, environ: Mapping[str, str], console: Console, broker: 
     async with _signals(stop):
         with home.locked():
             for name in await end_orphans(home.pids):
-                console.say(f"ended the {name} that an earlier run had left behind")
+                console.inform(f"ended the {name} that an earlier run had left behind")
             wanted = plan.servers_wanted(environ)
             if ServerProgram.NATS in wanted and broker is Broker.STREAMING:
                 await broker_program.provide(home, plan.server_environ(environ), console, stop.asked)
@@ -103,7 +105,7 @@ async def _signals(stop: Stop) -> AsyncIterator[None]:
 
 
 class Stack:
-    """The children of one run, and what they were told."""
+    """The children of one run, and their environments."""
 
     def __init__(
         self, home: Home, environ: Mapping[str, str], console: Console, broker: Broker, began_s: float
@@ -117,7 +119,9 @@ class Stack:
         self._ports = plan.choose_ports(environ, wanted, state.ports)
         self._key = plan.given(environ, "JWT_KEY") or home.key()
         if plan.given(environ, "PORT") is None and self._ports[plan.SERVICE] != plan.SERVICE_PORT:
-            console.say(f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}")
+            console.inform(
+                f"port {plan.SERVICE_PORT} is taken: this run's service listens on {self._ports[plan.SERVICE]}"
+            )
         self._shown = plan.service_environ(environ, self._ports, self._key, broker)
         home.write_state(
             State(
@@ -135,7 +139,7 @@ class Stack:
         self._service = ChildProcess(plan.SERVICE, plan.service_command(program), self._shown, home, logged=False)
 
     async def live(self, stop: Stop) -> int:
-        """Start everything, keep it up, and stop everything."""
+        """Start all children, restart servers that die, and stop all children at the end. Returns the exit code."""
         work = [asyncio.create_task(self._keep(server)) for server in self._servers]
         work.append(asyncio.create_task(self._serve()))
         asked = asyncio.create_task(stop.asked.wait())
@@ -145,7 +149,7 @@ class Stack:
         finally:
             await _end(*work, asked)
             if self._service.running:
-                self._console.say("stopping (again: at once)")
+                self._console.inform("stopping (again: at once)")
             await self._service.stop(SERVICE_STOP_S, stop.hurry)
             await asyncio.gather(*(child.stop(SERVER_STOP_S, stop.hurry) for child in self._servers.values()))
 
@@ -155,25 +159,25 @@ class Stack:
         return ChildProcess(server, line, plan.server_environ(environ, server), self._home, logged=True)
 
     async def _keep(self, server: ServerProgram) -> int:
-        """Keep a server up; returns an exit code once it can't be."""
+        """Restart a server whenever it ends. Returns an exit code once the server can't be kept running."""
         child, ends = self._servers[server], deque[float](maxlen=RESTARTS_MAX + 1)
         label = server.label(self._broker)
         while True:
             await child.start()
-            code = await self._watch(server, child)
+            code = await self._until_ended(server, child)
             ends.append(time.monotonic())
             if len(ends) > RESTARTS_MAX and ends[-1] - ends[0] < RESTART_WINDOW_S:
-                self._console.complain(f"{label} does not stay up; its last words stand in {child.log}")
+                self._console.warn(f"{label} does not stay up; its last output is in {child.log}")
                 return EX_UNAVAILABLE
-            self._console.complain(f"{label} ended with code {code}; starting it again (log: {child.log})")
+            self._console.warn(f"{label} ended with code {code}; starting it again (log: {child.log})")
             await asyncio.sleep(RESTART_DELAY_S)
 
-    async def _watch(self, server: ServerProgram, child: ChildProcess) -> int:
-        """Note when a server is up; returns its exit code when it has ended."""
+    async def _until_ended(self, server: ServerProgram, child: ChildProcess) -> int:
+        """Note when a server accepts connections; returns its exit code when it has ended."""
         ended = asyncio.create_task(child.wait())
         try:
-            while not ended.done() and not await probe.accepts(self._ports[server]):
-                await asyncio.wait({ended}, timeout=LOOK_S)
+            while not ended.done() and not await ready_checks.accepts(self._ports[server]):
+                await asyncio.wait({ended}, timeout=PORT_CHECK_EVERY_S)
             if not ended.done():
                 self._up[server].set()
             return await ended
@@ -181,7 +185,7 @@ class Stack:
             ended.cancel()
 
     async def _serve(self) -> int:
-        """Run the service once its servers are up, and show the guide; returns the service's exit code."""
+        """Run the service once its servers are up, and show the tutorial. Returns the service's exit code."""
         for up in self._up.values():
             await up.wait()
         await self._service.start()
@@ -194,7 +198,7 @@ class Stack:
             code = await ended
         finally:
             await _end(tutorial, ended)
-        self._console.complain(f"the service ended with code {code}")
+        self._console.warn(f"the service ended with code {code}")
         return code
 
     async def _show_tutorial(self) -> None:
@@ -202,7 +206,7 @@ class Stack:
         try:
             orders = await self._place_orders()
         except PeerServiceError as error:
-            self._console.complain(f"no order could be published: {error}")
+            self._console.warn(f"no order could be published: {error}")
             orders = None
         tutorial = Tutorial(
             base_url=self._base_url,
@@ -221,35 +225,33 @@ class Stack:
         self._console.show(tutorial.fitting(self._console))
 
     async def _until_ready(self) -> None:
-        """Until the service that answers is ready, and is the one that this run has started."""
+        """Wait until the service answers that it is ready, and is the one that this run has started."""
         host, port = plan.reached_at(self._shown), self._ports[plan.SERVICE]
-        next_word_s = time.monotonic() + PATIENCE_S
-        told_account = False
+        next_notice_s = time.monotonic() + PATIENCE_S
+        account_explained = False
         while True:
-            answer = await probe.get(host, port, "/readyz")
+            answer = await ready_checks.get(host, port, "/readyz")
             why = answer[1][:SHOWN_CHARS] if answer else "no answer"
             if answer is not None and answer[0] == READY:
                 if self._service.running and await takes_tokens_of(host, port, self._key):
                     return
                 why = f"another program answers on port {port}"
-            elif plan.OTHER_ACCOUNT in why and not told_account:
-                told_account = True
-                self._console.complain(
-                    plan.other_account(self._home.path, own_data=ServerProgram.MONGO in self._servers)
-                )
-            if time.monotonic() > next_word_s:
-                self._console.complain(f"the service is not ready yet: {why}")
-                next_word_s += PATIENCE_S
-            await asyncio.sleep(LOOK_S)
+            elif plan.OTHER_ACCOUNT in why and not account_explained:
+                account_explained = True
+                self._console.warn(plan.other_account(self._home.path, own_data=ServerProgram.MONGO in self._servers))
+            if time.monotonic() > next_notice_s:
+                self._console.warn(f"the service is not ready yet: {why}")
+                next_notice_s += PATIENCE_S
+            await asyncio.sleep(PORT_CHECK_EVERY_S)
 
     async def _place_orders(self) -> tuple[str, str, str]:
-        """Publish three orders, and wait until the service has taken them in."""
+        """Publish three orders, and wait until the service has acknowledged them."""
         orders = new_order_id(), new_order_id(), new_order_id()
         async with connected(self._shown["NATS_URL"], self._cluster_id, plan.nats_login(self._shown)) as bus:
             for order_id in orders:
                 stored = await bus.create(self._demo_order(order_id))
                 if not await bus.taken_in(stored, self._shown["QUEUE_GROUP_NAME"], PATIENCE_S):
-                    raise PeerServiceError("NATS has the order, and the service does not take it in")
+                    raise PeerServiceError("NATS has the order, and the service does not acknowledge it")
         return orders
 
     def _demo_order(self, order_id: str) -> PlacedOrder:
@@ -270,7 +272,7 @@ class Stack:
     def _page(self) -> str | None:
         """The address of the shop's page; None where Stripe is not the sandbox."""
         return (
-            f"http://{probe.LOOPBACK}:{self._ports[ServerProgram.SHOP]}/"
+            f"http://{ready_checks.LOOPBACK}:{self._ports[ServerProgram.SHOP]}/"
             if ServerProgram.SHOP in self._servers
             else None
         )

@@ -1,7 +1,7 @@
-"""What a person is shown: on stderr, in colours on a terminal that wants them, in plain text elsewhere.
+"""The text that a run shows: on stderr, in colours on a terminal that supports them, in plain text elsewhere.
 
-Owns every printed command: each can be copied into a shell as it stands, from the folder the run was started in.
-Change together: commands.py, which these lines call, and the tests, which run them.
+Owns every printed command: each can be copied into a shell in the folder that the run was started in. Change together:
+commands.py, which these lines call, and the tests, which run them.
 """
 
 import json
@@ -22,10 +22,10 @@ BOLD, DIM, GREEN, RED, CYAN, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[31m
 GOOD_CARD = "tok_visa"
 DECLINING_CARD = "tok_chargeDeclined"
 ASKING_CARD = "tok_threeDSecure2Required"
-"""Its bank wants the customer to authenticate."""
+"""The bank of this card asks the customer to authenticate."""
 DEFAULT_HOME = ".embedded"
 ESCAPES = re.compile("\x1b\\[[0-9;]*m")
-"""The colours, which take no room."""
+"""The escape sequences of colours, which take no columns."""
 
 
 class Console:
@@ -38,27 +38,27 @@ class Console:
     def paint(self, text: str, *codes: str) -> str:
         return f"{''.join(codes)}{text}{PLAIN}" if self._coloured else text
 
-    def say(self, text: str) -> None:
-        """Say a line about the run."""
+    def inform(self, text: str) -> None:
+        """Show a line about the run."""
         self.show(f"{self.paint('embedded:', DIM)} {text}")
 
     @property
     def size(self) -> os.terminal_size | None:
-        """Columns and rows of the terminal that is written to; None where it is none, or does not say."""
+        """Columns and rows of the terminal; None where the stream is no terminal, or does not report its size."""
         size = os.get_terminal_size(self._stream.fileno()) if self._stream.isatty() else None
         return size if size and size.columns and size.lines else None
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         self.show(f"{self.paint('embedded:', RED)} {text}")
 
     def show(self, text: str) -> None:
-        # In one write: the service writes its log to the same terminal at the same time.
+        # One write: the service writes its log to the same terminal at the same time.
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
 
 class Shell(Struct, frozen=True):
-    """How this package is called from the folder that we stand in."""
+    """The command line of this package from the current folder."""
 
     python: str
     home: str
@@ -75,7 +75,9 @@ class Shell(Struct, frozen=True):
 
 
 def pay_line(base_url: str, token: str, order_id: str, card: str, return_url: str | None = None) -> str:
-    """A curl command that pays an order. The bank's page sends the customer's browser to `return_url` afterwards."""
+    """Returns a curl command that pays an order. The bank's page sends the customer's browser to `return_url`
+    afterwards.
+    """
     back = {} if return_url is None else {"returnUrl": return_url}
     body = json.dumps({"orderId": order_id, "token": card, **back}, separators=(",", ":"))
     words = ["curl", "-sS", "-X", "POST", f"{base_url}{PAYMENTS_PATH}", "-H", f"Authorization: Bearer {token}"]
@@ -83,13 +85,13 @@ def pay_line(base_url: str, token: str, order_id: str, card: str, return_url: st
 
 
 def payment_line(base_url: str, token: str, payment_id: str) -> str:
-    """A curl command that shows a payment."""
+    """Returns a curl command that shows a payment."""
     words = ["curl", "-sS", f"{base_url}{payment_location(payment_id)}", "-H", f"Authorization: Bearer {token}"]
     return shlex.join([*words, "-w", r"\n"])
 
 
 class Tutorial(Struct, frozen=True, kw_only=True):
-    """All that the guide needs to know. Without orders (none could be published) it shows none.
+    """The tutorial of one run. `orders` is None where no order could be published.
 
     `page` is the address of the shop's page; None where there is none. `logs` is the folder of the servers' logs.
     """
@@ -105,7 +107,7 @@ class Tutorial(Struct, frozen=True, kw_only=True):
     logs: str
 
     def fitting(self, console: Console) -> str:
-        """The guide, or the start of it where a terminal is too low for all: the line that pays stands last then."""
+        """Returns the tutorial, or its start where the terminal has too few rows: the pay command stands last then."""
         whole, size = self.text(console), console.size
         if size is None or self.orders is None or rows_of(whole, size.columns) < size.lines:
             return whole
@@ -120,7 +122,7 @@ class Tutorial(Struct, frozen=True, kw_only=True):
         return "\n" + "\n\n".join([head, _table(rows, console), step, line]) + "\n"
 
     def text(self, console: Console) -> str:
-        """The whole guide, ready to be shown."""
+        """Returns the whole tutorial."""
         parts = [self._head(console), *(self._steps(console) if self.orders else ()), self._foot(console)]
         return "\n" + "\n\n".join(parts) + "\n"
 
@@ -150,7 +152,9 @@ class Tutorial(Struct, frozen=True, kw_only=True):
         return pay_line(self.base_url, self.token, order_id, card, return_url)
 
     def _back(self, order_id: str) -> str:
-        """Where the bank's page leads back to: the shop's page of the order, or anything of ours that answers a GET."""
+        """Returns where the bank's page leads back to: the shop's page of the order, or `/healthz` where there is no
+        shop.
+        """
         return f"{self.page}?order={order_id}" if self.page else f"{self.base_url}/healthz"
 
     def _foot(self, console: Console) -> str:
@@ -169,7 +173,7 @@ class Tutorial(Struct, frozen=True, kw_only=True):
 
 
 def rows_of(text: str, columns: int) -> int:
-    """How many rows of a terminal a text takes."""
+    """Returns how many rows of a terminal a text takes."""
     lines = ESCAPES.sub("", text).split("\n")
     return sum(max(1, math.ceil(len(line) / columns)) for line in lines)
 

@@ -1,17 +1,18 @@
-"""Writes log lines to a descriptor without ever waiting for whoever reads them.
+"""Writes log lines to a file descriptor without ever waiting for the reader of the log.
 
-A full pipe makes a plain `write` wait for its reader, and with it the whole event loop: charges would stop because a
-log collector did. So each write asks first whether there is room, keeps a bounded backlog in memory where there is
-none, and counts what it has to drop; the next line that gets through is preceded by one that says how many are missing.
+A write to a full pipe waits for the reader, and with it the whole event loop: a slow log collector would stop charges.
+So the writer checks for space before each write, keeps a bounded backlog in memory while there is none, and counts the
+lines that it drops; a line with their number precedes the next one that is written.
 
-A terminal takes less at once than it says, so it is opened a second time, in a way that never waits: one that was
-stopped (Ctrl-S, a multiplexer's copy mode, `docker run -t` without a reader) would hold up the loop like a full pipe.
+A terminal accepts less at once than it announces, so the writer opens it a second time, non-blocking: a terminal that
+was stopped (Ctrl-S, a multiplexer's copy mode, `docker run -t` without a reader) would hold up the loop like a full
+pipe.
 
-To write a line is a third of what it costs, so those that can wait go out together when the event loop's turn ends;
-a warning, and all that was said before it, goes out at once. Who is killed loses the lines of one turn.
+Writing is a third of a line's cost, so lines below `warning` are written together when the event loop's turn ends. A
+warning is written at once, with all lines before it. A process that is killed loses the lines of one turn.
 
-It must never raise for the reader's sake, and never write half a line between two others. Any thread may call it, and
-it may be entered again from within itself: the garbage collector can report a lost task at any allocation.
+It must never raise because of the reader, and never write a part of a line between two others. Any thread may call it,
+and it may be called again from within itself: the garbage collector can report a lost task at any allocation.
 """
 
 import asyncio
@@ -24,11 +25,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 CHUNK_BYTES = 4_096
-"""Written at once. Linux calls a pipe writable when this much fits (PIPE_BUF), so such a write can't block."""
+"""Bytes of one write. Linux reports a pipe as writable when this much fits (PIPE_BUF), so such a write can't block."""
 BACKLOG_BYTES = 1_048_576
-"""Kept while nobody reads: some seconds of full load, and a small part of the memory we may use."""
+"""Bytes kept while the reader does not read: some seconds at full load, and a small part of the memory limit."""
 CLOSING_S = 1.0
-"""How long the last lines may wait for their reader at exit: the platform's 30 s to stop are for charges."""
+"""How long the last lines may wait for the reader at exit: the platform's 30 s to stop are for charges."""
 
 
 class ByteStream(Protocol):
@@ -41,18 +42,18 @@ class ByteStream(Protocol):
 class LineWriter:
     """Writes whole lines, in order, to a binary stream.
 
-    `say_lost` renders the line that tells how many lines are missing. A stream without a descriptor (a test's
-    `BytesIO`) is written to directly: it never blocks.
+    `render_lost` renders the line with the number of lost lines. A stream without a descriptor (a test's `BytesIO`) is
+    written directly: it never blocks.
     """
 
-    def __init__(self, stream: ByteStream, say_lost: Callable[[int], bytes]) -> None:
+    def __init__(self, stream: ByteStream, render_lost: Callable[[int], bytes]) -> None:
         self._stream = stream
         self._descriptor = _descriptor_of(stream)
-        self._say_lost = say_lost
-        self._room = select.poll()
+        self._render_lost = render_lost
+        self._writable = select.poll()
         if self._descriptor is not None:
-            stream.flush()  # What was printed before us goes out before us.
-            self._room.register(self._descriptor, select.POLLOUT)
+            stream.flush()  # Earlier output of this process precedes the log.
+            self._writable.register(self._descriptor, select.POLLOUT)
         self._lines: deque[bytes] = deque()
         self._rest = b""
         self._waiting_bytes = 0
@@ -60,16 +61,16 @@ class LineWriter:
         self._lock = threading.RLock()
         self._draining = False
         self._turn: asyncio.AbstractEventLoop | None = None
-        """The event loop with whose turn the lines that wait go out."""
+        """The event loop at the end of whose turn the waiting lines are written."""
 
     def write(self, line: bytes) -> None:
-        """Write a line (it ends with a newline), now or when there is room, or count it as lost."""
+        """Write a line (it ends with a newline) now or when there is space, or count it as lost."""
         with self._lock:
             self._keep(line)
             self._drain(0.0)
 
     def write_soon(self, line: bytes) -> None:
-        """As `write`, with the other lines of this turn of the event loop; now, where this thread runs none."""
+        """As `write`, with the other lines of this turn of the event loop; at once in a thread that runs no loop."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -87,7 +88,7 @@ class LineWriter:
             self._drain(0.0)
 
     def close(self, patience_s: float = CLOSING_S) -> None:
-        """Write what waits, for so long at most. The stream itself stays open: it is not ours."""
+        """Write the waiting lines, for at most `patience_s` seconds. It does not own the stream, which stays open."""
         with self._lock:
             self._drain(patience_s)
 
@@ -108,7 +109,7 @@ class LineWriter:
             return
         if self._lost:
             lost, self._lost = self._lost, 0
-            self._append(self._say_lost(lost))
+            self._append(self._render_lost(lost))
         self._append(line)
 
     def _append(self, line: bytes) -> None:
@@ -116,7 +117,7 @@ class LineWriter:
         self._waiting_bytes += len(line)
 
     def _next_rest(self) -> bytes:
-        """What goes out next: as many whole lines as can be written at once."""
+        """Returns the next bytes to write: as many whole lines as fit into one write."""
         if not self._rest and self._lines:
             piece = [self._lines.popleft()]
             room = CHUNK_BYTES - len(piece[0])
@@ -127,19 +128,19 @@ class LineWriter:
         return self._rest
 
     def _put(self, patience_s: float) -> bool:
-        """Write a piece, or drop what nobody can ever read; False where there is no room just now."""
+        """Write a piece, or drop it where the reader is gone for good. False: there is no space now."""
         if self._descriptor is None:
             self._stream.write(self._rest)
             self._rest = b""
             return True
-        if not self._room.poll(patience_s * 1_000):
+        if not self._writable.poll(patience_s * 1_000):
             return False
         try:
             written = os.write(self._descriptor, self._rest[:CHUNK_BYTES])
         except BlockingIOError:
-            return False  # Somebody made the descriptor non-blocking, and another writer took the room.
+            return False  # Another process made the descriptor non-blocking, and another writer used the space.
         except OSError:
-            # The reader is gone for good, or the disk is full. There is nobody to tell but the count.
+            # The reader is gone for good, or the disk is full: only the count remains.
             self._lost += self._rest.count(b"\n")
             self._rest = b""
             return True
@@ -159,9 +160,9 @@ def _descriptor_of(stream: ByteStream) -> int | None:
 
 
 def _not_waiting(terminal: int) -> int:
-    """A descriptor of the same terminal that never waits; the one there is where it can't be opened again.
+    """Returns a non-blocking descriptor of the same terminal; the given one where the terminal can't be opened again.
 
-    To make that one itself non-blocking would do so for the shell, and for all that write to the terminal.
+    Making the given one non-blocking would do so for the shell, and for all processes that write to the terminal.
     """
     try:
         return os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

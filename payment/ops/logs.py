@@ -1,11 +1,10 @@
 """The log: one JSON object a line on stdout, or coloured lines where stdout is a terminal.
 
-Owns how a line is made: structlog's bound loggers in front, a task's context, one renderer behind, and libraries' own
-loggers and uncaught exceptions led into the same stream. What may be said is in `payment.ops.log_schema`; how secrets
-are kept out, in `payment.ops.redaction`; how a line is written without ever waiting for its reader, in
-`payment.ops.log_writer`.
+Owns how a line is made: structlog's bound loggers, the fields of a task's context, one renderer, and libraries' own
+loggers and uncaught exceptions in the same stream. `payment.ops.log_schema` has the events and fields,
+`payment.ops.redaction` keeps secrets out, `payment.ops.log_writer` writes a line without waiting for the reader.
 
-It must never raise into the code that logs. A line costs about 20 µs: a few for a charge, none for a retry.
+It must never raise into the code that logs. A line costs about 20 µs: log a few for a charge, none for a retry.
 
     log = get_logger()
     log.info(Event.EVENT_PUBLISHED, subject="payment:created", order_id=order_id)
@@ -34,28 +33,30 @@ from payment.ops.log_writer import ByteStream, LineWriter
 from payment.ops.redaction import Redactor, plain_fields
 
 _LIBRARY_FLOOR = logging.INFO
-"""Libraries are never heard below this: at debug, pymongo and stripe write out whole documents and requests."""
+"""The lowest level of libraries that is logged: at debug, pymongo and stripe log whole documents and requests."""
 _CONSOLE_EVENT_CHARS = 20
-"""Width of the column of events on a terminal: the longer ones are rare."""
+"""Width of the column of events on a terminal. Longer events are rare."""
 
 _FORMATTING_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a library's message may raise when its arguments do not fit it."""
+"""Exceptions of a library's log message whose arguments do not fit its format."""
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+"""Characters that a terminal would execute, and the escapes that are shown instead."""
 _CONTROLS |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029)}
 """A terminal would obey these: they are shown instead."""
 
 _CONTEXT: ContextVar[Mapping[str, object]] = ContextVar("log_context", default=MappingProxyType({}))
-"""What `log_context` puts on each line."""
+"""The fields that `log_context` adds to each line of a task."""
 
 _LINE_BREAKS = tuple((mark.encode(), b"\\u%04x" % ord(mark)) for mark in "\u0085\u2028\u2029")
-"""Unicode's other ends of a line. JSON lets them stand, and readers that split by Unicode would break a line there."""
+"""Line breaks of Unicode beyond ASCII, and their escapes. JSON allows them, and some readers would split a line
+there."""
 
 ExcInfo = bool | BaseException | tuple[type[BaseException] | None, BaseException | None, TracebackType | None] | None
 
 
 class _Sink:
-    """What structlog hands a finished line to: its methods are the levels, and all of them write."""
+    """The logger that structlog calls with a finished line: each level's method writes it."""
 
     def __init__(self, writer: LineWriter) -> None:
         self.writer = writer
@@ -63,12 +64,12 @@ class _Sink:
         self.warning = self.error = self.critical = writer.write
 
     def __call__(self, *_names: object) -> "_Sink":
-        """It is its own factory: every logger writes to the one stream."""
+        """Return itself: it is its own factory, since every logger writes to one stream."""
         return self
 
 
 class Renderer:
-    """The last processor: what was bound and said becomes one line of bytes."""
+    """The last structlog processor: turns the fields of a call and of its context into one line of bytes."""
 
     def __init__(
         self, service: str, client_id: str, redactor: Redactor, *, colours: bool, now_s: Callable[[], float]
@@ -83,19 +84,22 @@ class Renderer:
     def __call__(self, _logger: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
         event = fields.pop("event", Event.LIBRARY)
         exception = _traceback(fields.pop("exc_info", None))
-        said = plain_fields({"event": str(event), **_CONTEXT.get(), **fields})
+        plain = plain_fields({"event": str(event), **_CONTEXT.get(), **fields})
         if exception is not None:
-            said["exception"] = exception
-        # The others are made here, or settings that were parsed: they hold no text from outside.
-        line = {"ts": self._timestamp(), "level": level, "event": said["event"], **self._identity, **said}
-        return self._for_console(line) if self._console else self._as_json(line, fit=self._redactor.fit(said))
+            plain["exception"] = exception
+        # The other fields are made here or are validated settings: they hold no text from outside.
+        line = {"ts": self._timestamp(), "level": level, "event": plain["event"], **self._identity, **plain}
+        return self._for_console(line) if self._console else self._as_json(line, fit=self._redactor.fit(plain))
 
-    def say_lost(self, lines: int) -> bytes:
-        """The line that stands where so many are missing."""
+    def render_lost(self, lines: int) -> bytes:
+        """Returns the line that reports the number of lost lines."""
         return self(None, "warning", {"event": Event.LOG_LINES_LOST, "count": lines})
 
     def _timestamp(self) -> str:
-        """Now, UTC, ISO 8601 with milliseconds. All but the milliseconds is made once a second: a line is cheap."""
+        """Returns the time now, UTC, ISO 8601 with milliseconds.
+
+        The part before the milliseconds is formatted once a second, which makes lines cheap.
+        """
         seconds, milliseconds = divmod(int(self._now_s() * 1_000), 1_000)
         second, text = self._second
         if seconds != second:
@@ -126,7 +130,7 @@ def _one_line(text: bytes) -> bytes:
 
 
 class LibraryHandler(logging.Handler):
-    """Leads what libraries say to their own loggers into ours, as `library` lines."""
+    """Logs the records of libraries' own loggers as `library` lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -146,10 +150,10 @@ def configure(
     secrets: Iterable[str] = (),
     now_s: Callable[[], float] = time.time,
 ) -> None:
-    """Send the log of this process to a binary stream (stdout's by default) from now on.
+    """Write the log of this process to a binary stream (by default stdout's) from now on.
 
-    `colours` None: where the stream is a terminal. `secrets` are this process's own keys and passwords, which are
-    masked wherever they turn up, whatever their shape. `now_s` is the wall clock, in seconds since 1970.
+    `colours` None: coloured where the stream is a terminal. `secrets` are this process's own keys and passwords, which
+    are masked wherever they occur, in any shape. `now_s` is the wall clock, in seconds since 1970.
     """
     stream = sys.stdout.buffer if stream is None else stream
     if colours is None:
@@ -158,33 +162,33 @@ def configure(
     structlog.configure(
         processors=[renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Sink(LineWriter(stream, renderer.say_lost)),
+        logger_factory=_Sink(LineWriter(stream, renderer.render_lost)),
         cache_logger_on_first_use=False,
     )
     get_logger.cache_clear()
-    _hear_libraries(level)
+    _route_library_logs(level)
 
 
-def _hear_libraries(level: str) -> None:
+def _route_library_logs(level: str) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, LibraryHandler)]:
         root.removeHandler(handler)
     root.addHandler(LibraryHandler())
-    # Their warnings are news to an operator, their informations only to who looks for a fault.
+    # An operator needs the libraries' warnings; their lines at info help only in a search for a fault.
     own = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(_LIBRARY_FLOOR if own <= logging.DEBUG else max(own, logging.WARNING))
 
 
 @cache
 def get_logger() -> FilteringBoundLogger:
-    """The log, as it was configured last. Bound once: structlog's own proxy binds anew for each line."""
+    """Returns the log as it was configured last. It is bound once: structlog's own proxy binds anew for each line."""
     return cast("FilteringBoundLogger", structlog.get_logger().bind())
 
 
 class log_context:  # noqa: N801  # It is used as a function, in `with`.
-    """Put these fields on every line that this task logs within the `with` block.
+    """Add these fields to every line that this task logs within the `with` block.
 
-    structlog's own looks through all variables of the context for each line: too dear for each request.
+    structlog's own context reads all context variables for each line, which costs too much for each request.
     """
 
     def __init__(self, **fields: object) -> None:
@@ -198,14 +202,14 @@ class log_context:  # noqa: N801  # It is used as a function, in `with`.
 
 
 def flush() -> None:
-    """Write what waits for a slow reader, for a second at most. The last thing a process does."""
+    """Write the lines that wait for a slow reader, for at most `CLOSING_S`. Call it last in a process."""
     sink = structlog.get_config()["logger_factory"]
     if isinstance(sink, _Sink):
         sink.writer.close()
 
 
 def install_hooks() -> None:
-    """Lead warnings and whatever nobody catches into the log too. For the process's entry point alone."""
+    """Log warnings and uncaught exceptions too. Only for the process's entry point."""
     logging.captureWarnings(True)
     sys.excepthook = lambda _kind, error, _traceback: _report_uncaught("uncaught in the main thread", error)
     threading.excepthook = lambda args: _report_uncaught("uncaught in a thread", args.exc_value)
@@ -214,7 +218,7 @@ def install_hooks() -> None:
 
 
 def loop_exception_handler(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """For `loop.set_exception_handler`: what asyncio would print to stderr. Of the context only its words are said."""
+    """For `loop.set_exception_handler`: log what asyncio would print to stderr. Of the context only the message."""
     _report_uncaught(str(context.get("message", "")), context.get("exception"))
 
 

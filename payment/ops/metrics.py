@@ -1,11 +1,13 @@
-"""Every metric of the service, in one place, on a registry of its own.
+"""Every metric of the service, on a registry of its own.
 
-Names begin with `payment_` and end in their unit. README's table is made from `table()`. Nothing outside this file
-makes a metric. It must never take a label from outside as it comes: routes are templates, subjects are the contract's,
-and every family has a bound on its label sets all the same.
+Names begin with `payment_` and end in their unit. docs/log-and-metrics.md is generated from `table()`. No other module
+makes a metric. No label value may come unchecked from outside: routes are templates, subjects are the contract's, and
+every family has a limit of label sets all the same.
 
     metrics.charges("paid").inc()
-    metrics.stripe_call_seconds("charge").observe(took_s)
+    metrics.stripe_call_seconds("confirm").observe(took_s)
+
+Change together: a new label value that is known beforehand, and `payment.known_labels`.
 """
 
 from typing import Generic, NamedTuple, TypeVar
@@ -18,19 +20,19 @@ from prometheus_client.metrics import MetricWrapperBase
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 LABEL_SETS = 200
-"""Most label sets of one family: above what routes times statuses come to. What comes after counts as `other`."""
+"""Most label sets of one family: more than all routes times all statuses. Further sets count as `other`."""
 OTHER = "other"
 
-OF_THE_DATABASE = "Read off the database, the same in each process: take the maximum, not the sum."
+OF_THE_DATABASE = "Read from the database, the same in each process: take the maximum, not the sum."
 
 _CALL_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)
-"""From a round trip on this machine to a router's patience."""
+"""From a round trip on this machine to the timeout of a platform's router."""
 _COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0)
 """From a journaled write on a local disk to the write concern's timeout."""
 _BATCH_DOCUMENTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 """From an idle service to the largest group commit."""
 
-# Every `…_created` series doubles the exposition and tells nobody anything that the process's start does not.
+# A `…_created` series for each counter doubles the exposition, and all of them hold the process's start.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -38,7 +40,7 @@ M = TypeVar("M", bound=MetricWrapperBase)
 
 
 class Family(Generic[M]):
-    """A metric with labels. Call it with their values; each child is made once and then found in a dictionary."""
+    """A metric with labels. Call it with their values: each child is made once and then looked up in a dictionary."""
 
     def __init__(self, metric: M) -> None:
         self.metric = metric
@@ -65,7 +67,7 @@ class MetricDescription(NamedTuple):
 
 
 class Metrics:
-    """All metrics. Each attribute is one; those with labels are called with their values, in this order."""
+    """All metrics. Each attribute is one. Those with labels are called with their values, in the order given here."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -85,35 +87,35 @@ class Metrics:
         )
 
         # Charges.
-        self.charges = self._counters("payment_charges_total", "Charges that ended, by how.", "outcome")
+        self.charges = self._counters("payment_charges_total", "Charges that ended, by outcome.", "outcome")
         self.charge_seconds = self._histogram(
             "payment_charge_seconds", "Time from the first request for a charge to its end.", _CALL_SECONDS
         )
         self.charge_time_seconds = self._counters(
             "payment_charge_time_seconds_total",
-            "Where the time of ended charges went: stripe (its calls), stripe_away (it did not answer, refused our "
-            "key or had put a charge off), mongo, customer (at the bank), waiting (our own queues and the rate).",
+            "Time of ended charges by part: stripe (its calls), stripe_away (it did not answer, refused our key or "
+            "asked us to wait), mongo, customer (at the bank), waiting (our own queues and the rate).",
             "where",
         )
         self.stray_charges = self._counter(
-            "payment_stray_charges_total", "Succeeded charges that an order does not keep. Any is worth an alarm."
+            "payment_stray_charges_total", "Succeeded charges that an order does not keep. Alert on any."
         )
         self.alarms = self._counters("payment_alarms_total", "Alarms, by the event that was logged.", "event")
 
         # Refunds.
         self.refunds = self._counters(
             "payment_refunds_total",
-            "Refunds, by what came of them: refunded, blocked, failed (after it succeeded), charged_back.",
+            "Refunds by outcome: refunded, blocked, failed (after it succeeded), charged_back.",
             "outcome",
         )
         self.refunds_blocked = self._state(
             "payment_refunds_blocked",
-            "Refunds that Stripe blocks: failed, pending, disputed. Above 0 an operator has to look.",
+            "Refunds that Stripe blocks: failed, pending, disputed. Above 0 an operator has to act.",
         )
 
         # Stripe.
         self.stripe_calls = self._counters(
-            "payment_stripe_calls_total", "Calls to Stripe, by kind of endpoint and how they ended.", "kind", "ending"
+            "payment_stripe_calls_total", "Calls to Stripe, by kind of endpoint and by outcome.", "kind", "ending"
         )
         self.stripe_call_seconds = self._histograms(
             "payment_stripe_call_seconds", "Time of one call to Stripe.", _CALL_SECONDS, "kind"
@@ -134,12 +136,12 @@ class Metrics:
         )
         self.ledger_commits = self._counters(
             "payment_ledger_commits_total",
-            "Documents sent: written, conflict, refused, unknown or unwritable.",
+            "Documents sent by result: written, conflict, refused, unknown or unwritable.",
             "result",
         )
         self.orders_set_aside = self._gauge(
             "payment_orders_set_aside",
-            "Orders set aside, as far as this process has met them: corrupt documents, unexpected exceptions.",
+            "Orders that this process has set aside: corrupt documents, unexpected exceptions.",
         )
         self.sweep_due = self._gauge("payment_sweep_due", "Orders that the last sweep found due.")
 
@@ -157,13 +159,13 @@ class Metrics:
             "payment_dead_letters_total", "Bad events stored whole in `dead_letters`.", "subject"
         )
 
-        # What is not settled, in the whole database.
+        # Unsettled matters of the whole database.
         self.orders_pending = self._gauges(
-            "payment_orders_pending", f"What is not settled of all orders, by matter. {OF_THE_DATABASE}", "matter"
+            "payment_orders_pending", f"Unsettled matters of all orders, by matter. {OF_THE_DATABASE}", "matter"
         )
         self.orders_pending_oldest_seconds = self._gauges(
             "payment_orders_pending_oldest_seconds",
-            f"Age of the oldest of these, 0 where there is none. {OF_THE_DATABASE}",
+            f"Age of the oldest unsettled matter, 0 where there is none. {OF_THE_DATABASE}",
             "matter",
         )
         self.orders_stuck = self._state(
@@ -175,10 +177,10 @@ class Metrics:
         self.dead_letters_left = self._state("payment_dead_letters_left", "Dead letters in the database, old or new.")
         self.backlog_read_timestamp_seconds = self._gauge(
             "payment_backlog_read_timestamp_seconds",
-            "When the gauges of the whole database were read last, in seconds since 1970.",
+            "Time of the last read of the gauges of the whole database, in seconds since 1970.",
         )
 
-        # The house.
+        # The process.
         self.actor_mailbox = self._gauges("payment_actor_mailbox_messages", "Messages that wait, by actor.", "actor")
         self.actor_restarts = self._counters(
             "payment_actor_restarts_total", "Restarts after a crash or a hang, by actor.", "actor"
@@ -188,18 +190,12 @@ class Metrics:
         )
 
     def render(self) -> bytes:
-        """The exposition, to be sent as `CONTENT_TYPE`."""
+        """Returns the metrics in Prometheus' text format, to be sent as `CONTENT_TYPE`."""
         return generate_latest(self.registry)
 
     def table(self) -> tuple[MetricDescription, ...]:
-        """Every metric of ours, in the order above."""
+        """Returns a description of every metric of ours, in the order above."""
         return tuple(self._rows)
-
-    def markdown(self) -> str:
-        """The table for the documents."""
-        head = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-        rows = [f"| `{r.name}` | {r.kind} | {', '.join(f'`{x}`' for x in r.labels)} | {r.help} |" for r in self._rows]
-        return "\n".join(head + rows)
 
     def _counter(self, name: str, text: str) -> Counter:
         self._rows.append(MetricDescription(name, "counter", (), text))
@@ -214,7 +210,7 @@ class Metrics:
         return Gauge(name, text, registry=self.registry)
 
     def _state(self, name: str, text: str) -> Gauge:
-        """A gauge that is read off the database: not a number until it was."""
+        """A gauge that is read from the database: NaN until the first read."""
         gauge = self._gauge(name, f"{text} {OF_THE_DATABASE}")
         gauge.set(float("nan"))
         return gauge

@@ -2,7 +2,7 @@
 
 
 class Secret:
-    """Text that must not be shown: only `reveal` gives it. `shown` is what a person may see of it instead."""
+    """Text that must not be shown: only `reveal` returns it. `shown` is what `str` and `repr` show instead."""
 
     __slots__ = ("_shown", "_text")
 
@@ -11,7 +11,7 @@ class Secret:
         self._shown = shown
 
     def reveal(self) -> str:
-        """The secret itself, for the one library that needs it."""
+        """Returns the secret itself, for the one library that needs it."""
         return self._text
 
     def __str__(self) -> str:
@@ -27,4 +27,4 @@ class Secret:
         return hash(self._text)
 
     def __getstate__(self) -> object:
-        raise TypeError("a secret is not to be copied or written")
+        raise TypeError("a secret must not be copied or pickled")

@@ -1,1 +1,1 @@
-"""What the actors need of the world, each as a Protocol. The real ones are in `payment.adapters`."""
+"""The Protocols by which actors reach everything outside the process. `payment.adapters` has the real ones."""

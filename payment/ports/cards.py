@@ -1,7 +1,7 @@
-"""The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` is the real one.
+"""The card processor port: intents, refunds, and a list of charges. `payment.adapters.stripe` implements it.
 
-Each method is one thing asked of Stripe, tried once. Every way in which it can end is a value here, so that no actor
-reads a Stripe exception. Which call comes next is decided by the Stripe actor (`payment.actors.stripe`) alone.
+Each method makes one kind of call to Stripe, once. Every way in which a call can end is a value here, so that no actor
+reads a Stripe exception. The Stripe actor (`payment.actors.stripe`) alone decides which call comes next.
 """
 
 import enum
@@ -15,7 +15,7 @@ from payment.core.messages import ChargeFacts, Failure, IntentStatus, ListedChar
 
 
 class NextAction(Struct, frozen=True):
-    """What the customer's browser has to do. `url` is there exactly for a redirect to the bank's page."""
+    """The customer's next step in the browser. `url` is set exactly for a redirect to the bank's page."""
 
     url: str | None = None
 
@@ -24,7 +24,7 @@ class NextAction(Struct, frozen=True):
 
 
 class Handover(Struct, frozen=True):
-    """What the owner's browser needs to authenticate: never stored, never logged, shown to the owner alone."""
+    """The data with which the owner's browser authenticates: never stored, never logged, sent to the owner alone."""
 
     client_secret: str
     next_action: NextAction
@@ -36,9 +36,9 @@ class Handover(Struct, frozen=True):
 class IntentAnswer(Struct, frozen=True):
     """An intent as Stripe shows it: the answer to a create, a confirm, a retrieve or a cancel.
 
-    `charge` is there exactly where `status` is SUCCEEDED; `handover` exactly where it is REQUIRES_ACTION; `failure` is
-    `last_payment_error`, where there is one. A create's answer brings the id and the status alone. `replayed`: Stripe
-    repeats what it stored for the idempotency key.
+    `charge` is set exactly where `status` is SUCCEEDED, `handover` exactly where it is REQUIRES_ACTION; `failure` is
+    `last_payment_error`, where there is one. A create's answer has the id and the status alone. `replayed`: Stripe
+    repeats the answer that it stored for the idempotency key.
     """
 
     id: str
@@ -63,13 +63,13 @@ class Refused(Struct, frozen=True):
 
 
 class UnexpectedState(Struct, frozen=True):
-    """`payment_intent_unexpected_state`: the intent can't be confirmed, or cancelled, where it stands."""
+    """`payment_intent_unexpected_state`: the intent can't be confirmed, or cancelled, in its present status."""
 
     text: str
 
 
 class Obstacle(enum.Enum):
-    """Why a call came to nothing, for certain."""
+    """Why a call certainly had no effect."""
 
     RATE_LIMITED = "rate_limited"
     """429 for too many requests: the rate must fall."""
@@ -82,14 +82,14 @@ class Obstacle(enum.Enum):
     UNREACHABLE = "unreachable"
     """No connection was made: nothing can have been sent."""
     CHARGE_PENDING = "charge_pending"
-    """A charge of the order is still processing: nothing may be created before its end is known."""
+    """A charge of the order is still processing: no intent may be created before its outcome is known."""
 
 
 class NotYet(Struct, frozen=True):
-    """This call did nothing: the same one may be made again, after `retry_after_s` seconds where Stripe asks for that.
+    """The call had no effect and may be repeated, after `retry_after_s` seconds where Stripe asks for that.
 
-    `alarm`: it won't work until an operator changes something (another account's intent, an integration that Stripe
-    does not support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
+    `alarm`: it fails until an operator changes something (another account's intent, an integration that Stripe does not
+    support). `account`: RATE_LIMITED by the account's limit, not by the endpoint's (Stripe's header
     `Stripe-Rate-Limited-Reason` says `global-rate`).
     """
 
@@ -101,13 +101,16 @@ class NotYet(Struct, frozen=True):
 
 
 class Unclear(Struct, frozen=True):
-    """Anything else: the request may have been carried out, or may yet be. `stored`: Stripe replayed this error for the
-    key, or knows the key with other parameters: the same call can bring nothing else."""
+    """Anything else: Stripe may have carried the request out, or may yet do so.
+
+    `stored`: Stripe replayed this error for the key, or knows the key with other parameters, so the same call would get
+    the same answer.
+    """
 
     text: str
     stored: bool = False
     alarm: bool = False
-    """It can't happen unless one of our own rules was broken (a key with two parameter sets, F16)."""
+    """One of our own rules was broken (a key with two parameter sets, F16)."""
 
 
 class Charges(Struct, frozen=True):
@@ -124,16 +127,16 @@ class Refunded(Struct, frozen=True):
 
 
 class Blocked(Struct, frozen=True):
-    """The refund failed, is pending, or can't be made (disputed): it has to be tried again, slowly."""
+    """The refund failed, is pending, or can't be made (the charge is disputed): it has to be tried again, slowly."""
 
     text: str
     refund_id: str | None = None
 
 
 class ChargedBack(Struct, frozen=True):
-    """The bank has given the charge back: a dispute was lost, and no refund can be made any more.
+    """The bank has given the charge back after a lost dispute: no refund can be made any more.
 
-    `text`: which part the bank gave back, where that was not all.
+    `text` names the part that was given back, where that was not all.
     """
 
     dispute_id: str
@@ -141,11 +144,11 @@ class ChargedBack(Struct, frozen=True):
 
 
 class NotRefunded(Struct, frozen=True):
-    """The charge was looked at, and it has not been given back."""
+    """The charge was read, and it has not been given back."""
 
 
 class Permission(enum.Enum):
-    """What our key has to be allowed at Stripe: one kind of call each."""
+    """A kind of call that our key has to be allowed to make at Stripe."""
 
     CREATE = "create"
     CONFIRM = "confirm"
@@ -165,7 +168,7 @@ FindRefundOutcome = Refunded | ChargedBack | Blocked | NotRefunded | NotYet | Un
 
 
 class CardProcessor(Protocol):
-    """Stripe, as far as this service needs it. No call raises, but for a cancellation, which is raised on."""
+    """Stripe, as far as this service needs it. No method raises, except `CancelledError` when its task is cancelled."""
 
     async def create(self, intent: IntentReference) -> CreateOutcome:
         """Create the intent, unconfirmed, under its idempotency key; or get it back, if it was created before."""
@@ -174,33 +177,34 @@ class CardProcessor(Protocol):
         """Confirm the intent with the attempt's card, under the key `confirm-<intent id>-<attempt>`."""
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
-        """Look at the intent and its latest charge."""
+        """Read the intent and its latest charge."""
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
-        """Cancel the intent. One that is canceled already counts as `IntentAnswer` with that status or
-        `UnexpectedState`.
+        """Cancel the intent.
+
+        One that is canceled already is an `IntentAnswer` with that status, or an `UnexpectedState`.
         """
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
         """List the charges of the order's transfer group, every page of them."""
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
-        """Give a charge back in full under the request's idempotency key."""
+        """Refund a charge in full under the request's idempotency key."""
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """Look whether a charge has been given back: by its refunds, or by a dispute."""
+        """Read whether a charge has been given back: by its refunds, or by a dispute."""
 
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
-        """Look again at a charge that was given back. `Refunded` names the same refund while that one stands."""
+        """Read again what gave a charge back. `Refunded` names the same refund while that one is still a success."""
 
     async def check(self) -> StripeAccount | NotYet | Unclear:
-        """Ask which account our key is for: the cheapest call that shows that Stripe is there and takes our key."""
+        """Return our key's account, by the cheapest call that shows that Stripe answers and accepts the key."""
 
     async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
         """Make a call of this kind that can't change anything. None: our key may make such calls.
 
-        NotYet with KEY_REFUSED: it may not. Anything else says nothing about our key.
+        NotYet with KEY_REFUSED: it may not. Any other outcome proves nothing about our key.
         """
 
     async def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""

@@ -1,11 +1,11 @@
-"""The clock port: wall-clock time, elapsed time and waiting, so that a simulation can own all three."""
+"""The clock port: wall-clock time, elapsed time and waiting, so that a simulation can control all three."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where actors get time from. Nothing else in the service reads a clock."""
+    """The actors' source of time. Nothing else in the service reads a clock."""
 
     def now(self) -> datetime:
         """Wall-clock time, UTC, in whole milliseconds. It may jump either way."""

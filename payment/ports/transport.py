@@ -1,5 +1,6 @@
-"""The event transport port: JetStream (`payment.adapters.nats.jetstream.transport`) or NATS Streaming behind one
-Protocol.
+"""The event transport port: one Protocol for JetStream and NATS Streaming.
+
+The real ones are `payment.adapters.nats.jetstream.transport` and `payment.adapters.nats.streaming.transport`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,15 +12,15 @@ class TransportUnavailable(Exception):
 
 
 class PublishRefused(TransportUnavailable):
-    """The connection stands, and the broker does not take this event: the text says why."""
+    """The connection works, and the broker refuses this event. The text says why."""
 
 
 class PublishUnanswered(TransportUnavailable):
-    """The connection stands, and the broker did not acknowledge this event in time: it may be stored all the same."""
+    """The connection works, and the broker did not acknowledge this event in time. It may have stored it."""
 
 
 class TransportDegraded(TransportUnavailable):
-    """A check's outcome: the broker works, and something there weakens a promise of ours. The text says what."""
+    """Raised by `check`: the broker works, and one of its settings weakens a guarantee. The text says which."""
 
 
 class Delivery(Protocol):
@@ -33,44 +34,47 @@ class Delivery(Protocol):
 
     @property
     def identity(self) -> str:
-        """What is the same at each redelivery of this very event, and no other's: stream or channel, sequence number,
-        and the time at which it was stored, for a stream or channel that began anew counts from 1 again."""
+        """The event's unique name, the same at each redelivery: stream or channel, sequence number and storage time.
+
+        The time is part of it because a stream or channel that was made anew counts from 1 again.
+        """
 
     @property
     def redelivered(self) -> int:
-        """How often it was delivered before, as far as the broker knows."""
+        """How often the broker delivered it before, as far as the broker knows."""
 
     async def ack(self) -> None:
-        """Tell the broker that it is done. A lost ack means redelivery, which changes nothing."""
+        """Acknowledge it to the broker. A lost acknowledgement causes a redelivery, which changes nothing."""
 
     async def retry(self, delay_s: float) -> None:
-        """Ask for redelivery no sooner than in `delay_s`. NATS Streaming has only its ack wait for that."""
+        """Request a redelivery after at least `delay_s` seconds. NATS Streaming waits for its ack wait instead."""
 
 
 DeliveryHandler = Callable[[Delivery], Awaitable[None]]
+"""Returns once the event has entered a mailbox; its acknowledgement follows later."""
 
 
 class TransportListener(Protocol):
-    """Who wants to know how the connection is."""
+    """Receives the changes of the connection's state."""
 
     def connected(self) -> None:
         """Events can be published and are being received."""
 
     def disconnected(self, reason: str) -> None:
-        """They can't, for this reason. Never holds a credential.
+        """Events can be neither published nor received, for this reason, which holds no credential.
 
-        Said once, however long it lasts; and once more where it turns out to need a person, who can act on the reason.
+        Called once for each loss, however long it lasts, and once more where an operator has to act on the reason.
         """
 
     def reason_changed(self, reason: str) -> None:
-        """They still can't, for another reason than the one that `disconnected` gave. Worth showing, not a log line."""
+        """The connection is still lost, for another reason. `/readyz` shows it, and no log line is written."""
 
     def noticed(self, text: str, *, alarm: bool) -> None:
-        """Something to read once that changes nothing of the connection. `alarm`: an operator has to act on it."""
+        """The broker reports something that leaves the connection as it is. `alarm`: an operator has to act on it."""
 
 
 class EventTransport(Protocol):
-    """A broker. It reconnects for ever by itself, with jitter, and says so through the listener."""
+    """A broker's client. It reconnects for ever by itself, with jitter, and calls the listener at each change."""
 
     async def run(self, subscriptions: Mapping[str, DeliveryHandler], listener: TransportListener) -> None:
         """Connect and keep each subject's subscription alive, for ever: returns only when cancelled.
@@ -82,8 +86,8 @@ class EventTransport(Protocol):
         """Publish, and return once the broker has stored it.
 
         Raises:
-            PublishRefused: the broker says no.
-            PublishUnanswered: no acknowledgement in time, over a connection that stands.
+            PublishRefused: the broker refuses the event.
+            PublishUnanswered: no acknowledgement in time, over a connection that works.
             TransportUnavailable: there is no connection, or it was lost meanwhile. It may be stored all the same.
         """
 
@@ -94,9 +98,9 @@ class EventTransport(Protocol):
         """Flush acks and close the connection; never unsubscribes a durable."""
 
     async def check(self) -> str:
-        """Reach the broker once and say in a few words what was found. Nothing is made or changed.
+        """Reach the broker once, and return in a few words what answered. Nothing is made or changed.
 
         Raises:
-            TransportDegraded: it works, and a setting there weakens a promise.
+            TransportDegraded: it works, and a setting there weakens a guarantee.
             TransportUnavailable: with the reason.
         """

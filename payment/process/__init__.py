@@ -1,1 +1,1 @@
-"""What the process has of its operating system: the address it listens on, its standard streams, its file limit."""
+"""The process and its operating system: the address it listens on, its standard streams, its file limit."""

@@ -1,21 +1,21 @@
-"""How many files the process may open: raised at the start as far as the system allows, and never lowered.
+"""The number of files that the process may open: raised at the start as far as the system allows, and never lowered.
 
 The usual soft limit is 1,024 (256 on macOS), and each of thousands of waiting requests has a connection of its own. A
-hard limit may be infinite, and then macOS refuses to set it (EINVAL) though a large number is taken.
+hard limit may be infinite, and then macOS refuses to set it (EINVAL), though it accepts a large number.
 """
 
 from typing import Protocol
 
 FILES_WANTED = 32_768
-"""Files: 16,384 connections of clients and the service's own, with as much to spare. Not all that the system offers:
-that may be a thousand million."""
+"""Files: 16,384 connections of clients, the service's own files, and as many again to spare. Not
+the system's maximum, which may be a thousand million."""
 FILES_TRIED = (FILES_WANTED, 24_576, 10_240, 4_096, 1_024)
-"""What is tried, from the most on. 10,240 is what every macOS takes (its OPEN_MAX); 24,576 is below each larger limit
-that it has for a process (kern.maxfilesperproc)."""
+"""Limits to try, from the highest on. Every macOS accepts 10,240 (its OPEN_MAX); 24,576 is below each larger limit that
+it has for a process (kern.maxfilesperproc)."""
 
 
 class Limits(Protocol):
-    """What is needed of the module `resource`."""
+    """The part of the module `resource` that is used here."""
 
     RLIM_INFINITY: int
     RLIMIT_NOFILE: int

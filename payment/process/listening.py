@@ -1,7 +1,7 @@
 """The address that the service listens on: how `HOST` and `PORT` are read, and the sockets that listen there.
 
-One rule for all that ask: the settings, the service, `run.py --check`, and `payment.healthcheck`, which is started
-every few seconds: so this must import nothing heavy. Change together with: `payment.healthcheck`.
+The settings, the service, `run.py --check` and `payment.healthcheck` share these rules. The health check starts every
+few seconds, so this module must import nothing heavy. Change together: `payment.healthcheck`.
 """
 
 import errno
@@ -13,28 +13,28 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 BACKLOG_CONNECTIONS = 4_096
-"""Connections that the kernel keeps until they are accepted. A client that finds no place tries again after 1, 3 and
-7 s, and is overtaken by all that arrive meanwhile."""
+"""Connections that the kernel keeps until they are accepted. A client that finds the backlog full tries again after 1,
+3 and 7 s, and later clients may be served before it."""
 RECEIVE_BUFFER_BYTES = 65_536
 SEND_BUFFER_BYTES = 131_072
-"""What the kernel keeps of one connection in each direction, before it doubles that for its own needs. Requests have at
-most 16 KB and a head, answers 20 KB. Left to itself the kernel keeps megabytes for a client that sends without end, or
-never reads."""
+"""Bytes that the kernel buffers of one connection in each direction, before it doubles them for its own needs. Requests
+have at most 16 KB and a head, answers 20 KB. By default the kernel buffers megabytes for a client that sends without
+end or never reads."""
 
 PORT_DEFAULT = "8080"
 PORT_MAX = 65_535
 HOST_CHARS_MAX = 253
 """Longest host name that DNS can hold."""
 PRIVILEGED_PORTS = 1_024
-"""Ports below are for root, unless the host says otherwise."""
+"""Only root may listen on lower ports, unless the system is set otherwise."""
 EX_UNAVAILABLE, EX_CONFIG = os.EX_UNAVAILABLE, os.EX_CONFIG
 EVERY_INTERFACE = ("0.0.0.0", "::")
 
 ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""This machine does not have the address, or no IPv6 at all."""
+"""Errors of an address that this machine does not have, or of IPv6 where it has none."""
 
 Address = tuple[socket.AddressFamily, Any]
-"""A family, and an address as its sockets take it."""
+"""A family, and an address in the form that its sockets use."""
 
 _DIGITS = re.compile("[0-9]{1,9}")
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -43,13 +43,14 @@ _UNKNOWN_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", sock
 
 
 class Unfit(ValueError):
-    """A value that can't be used. Its text says what to change, and holds nothing of the value."""
+    """A value that can't be used. The text says how to fix it, and holds nothing of the value."""
 
 
 class CannotListen(OSError):
-    """The address can't be listened on. The text names it and says what to do.
+    """The service can't listen on the address. The text names it and says what to do.
 
-    `exit_code` is 78 where a setting is wrong, and 69 where the machine refuses; `taken`: a process listens there.
+    `exit_code` is 78 where a setting is wrong, and 69 where the machine refuses. `taken`: another process listens
+    there.
     """
 
     def __init__(self, text: str, exit_code: int, *, taken: bool = False) -> None:
@@ -66,10 +67,10 @@ def read_port(text: str) -> int:
 
 
 def read_host(text: str) -> str:
-    """`HOST`: an IPv4 or IPv6 address, or a host name. Whether it exists is found out by listening.
+    """`HOST`: an IPv4 or IPv6 address, or a host name. Only `listen` finds out whether it exists.
 
     Raises:
-        Unfit: it is neither. The text says what is wrong where that can be said.
+        Unfit: it is neither. The text says what is wrong where that is known.
     """
     if text.startswith("[") and text.endswith("]"):
         raise Unfit("an IPv6 address stands without brackets here")
@@ -87,7 +88,7 @@ def read_host(text: str) -> str:
 
 
 def is_host(text: str) -> bool:
-    """Whether it is an IP address or a host name. Some others end a resolver with an error that is not its own."""
+    """Whether it is an IP address or a host name. Some other texts make a resolver raise unexpected errors."""
     if ":" in text:
         try:
             ipaddress.IPv6Address(text)
@@ -97,24 +98,24 @@ def is_host(text: str) -> bool:
     return len(text) <= HOST_CHARS_MAX and _NAME.fullmatch(text) is not None
 
 
-def where(environ: Mapping[str, str]) -> tuple[str | None, int]:
-    """Host (None: every interface) and port of an environment, where blank is not set. Raises ValueError."""
+def host_and_port(environ: Mapping[str, str]) -> tuple[str | None, int]:
+    """Returns host (None: every interface) and port of an environment; blank counts as not set. Raises ValueError."""
     host, port = environ.get("HOST", ""), environ.get("PORT", "")
     return (read_host(host) if host.strip() else None), read_port(port if port.strip() else PORT_DEFAULT)
 
 
-def place(host: str | None, port: int) -> str:
-    """An address in words."""
+def address_text(host: str | None, port: int) -> str:
+    """Returns an address as text for an operator."""
     return f"port {port} of {'every interface' if host is None else host}"
 
 
 def listen(
     host: str | None, port: int, resolve: Callable[..., Iterable[tuple[Any, ...]]] = socket.getaddrinfo
 ) -> list[socket.socket]:
-    """Sockets that listen and do not block. `host` None or `::`: every interface, IPv4 and IPv6, on one socket.
+    """Returns non-blocking sockets that listen. `host` None or `::`: one socket for every interface, IPv4 and IPv6.
 
-    Of a name with several addresses all that this machine has are used, on one port: `localhost` is often `::1` too
-    where there is no IPv6. `resolve` is as `socket.getaddrinfo`.
+    Of a name with several addresses all that this machine has are used, on one port: `localhost` often resolves to
+    `::1` on machines without IPv6. `resolve` has the signature of `socket.getaddrinfo`.
 
     Raises:
         CannotListen: no such host, no such address here, or a port that is taken or not permitted.
@@ -147,7 +148,7 @@ def listen(
 def _open(family: socket.AddressFamily, address: Any, *, dual: bool) -> socket.socket:
     listening = socket.create_server(address, family=family, backlog=BACKLOG_CONNECTIONS, dualstack_ipv6=dual)
     listening.setblocking(False)
-    # A connection has the buffers of the socket that it was accepted by.
+    # An accepted connection inherits the buffer sizes of the listening socket.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listening
@@ -159,7 +160,7 @@ def _addresses(host: str, port: int, resolve: Callable[..., Iterable[tuple[Any, 
     except socket.gaierror as error:
         code = EX_CONFIG if error.errno in _UNKNOWN_NAME else EX_UNAVAILABLE
         raise CannotListen(_unknown(host, error.strerror or "no such host"), code) from None
-    except UnicodeError:  # An empty or too long part of a name, as the codec `idna` finds it.
+    except UnicodeError:  # The codec `idna` refuses an empty or too long part of a name.
         raise CannotListen(_unknown(host, "no valid name"), EX_CONFIG) from None
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
@@ -172,7 +173,7 @@ def _unknown(host: str, why: str) -> str:
 
 
 def _refused(host: str | None, port: int, error: OSError) -> CannotListen:
-    at = f"can't listen on {place(host, port)}"
+    at = f"can't listen on {address_text(host, port)}"
     match error.errno:
         case errno.EADDRINUSE:
             text = (

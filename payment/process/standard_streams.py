@@ -1,6 +1,6 @@
-"""The three streams that every process begins with, also where its parent closed one of them (`<&-`, `>&-`, `2>&-`).
+"""The three standard streams, also where the parent process closed one of them (`<&-`, `>&-`, `2>&-`).
 
-Without this the first socket or file that is opened gets the free descriptor: a log line would be written into a
+Otherwise the first socket or file that is opened gets the free descriptor: a log line would be written into a
 connection to MongoDB, and libuv ends the process when it finds one of its own descriptors below 3.
 """
 
@@ -13,7 +13,7 @@ STANDARD_DESCRIPTORS = (0, 1, 2)
 
 
 def open_standard_streams() -> None:
-    """Open `/dev/null` on each of the descriptors 0 to 2 that is closed. Call it before anything else is opened."""
+    """Open `/dev/null` on each closed descriptor of 0 to 2. Call it before anything else is opened."""
     for descriptor in STANDARD_DESCRIPTORS:
         try:
             os.fstat(descriptor)
@@ -28,16 +28,17 @@ def open_standard_streams() -> None:
 
 
 def show(text: str, stream: TextIO) -> None:
-    """Print for a person: whatever the terminal's encoding is, and whether or not the reader is still there.
+    """Print for an operator, whatever the terminal's encoding is, and whether or not the reader is still there.
 
-    What `| head -1` does not read, or a full disk does not take, is dropped: the exit code says the rest.
+    Text that a reader such as `| head -1` does not read, or a full disk does not take, is dropped: the exit code
+    remains.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     try:
         print(text, file=stream, flush=True)
     except OSError:
-        # Python flushes the stream once more when it ends, and would complain then.
+        # Python flushes the stream once more at exit, and would print an error then.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

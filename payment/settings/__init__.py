@@ -1,1 +1,1 @@
-"""The environment, read once and checked: `payment.settings.environment` lists every variable."""
+"""The settings of a process: `payment.settings.environment` lists and reads every variable."""

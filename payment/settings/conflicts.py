@@ -1,4 +1,7 @@
-"""What the variables say against one another, each of which is well by itself. Pure but for the files they name."""
+"""Checks of variables against one another, each of which is valid by itself.
+
+Pure, except that it reads the files that the variables name. Change together: `payment.settings.environment.VARIABLES`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,11 +13,11 @@ if TYPE_CHECKING:
     from payment.settings.environment import Settings
 
 LIVE_KEYS = ("sk_live_", "rk_live_")
-"""What keys begin with that move real money."""
+"""Prefixes of Stripe keys that move real money."""
 
 
 def conflicts(settings: "Settings") -> list[Problem]:
-    """All of them."""
+    """Returns a problem for each conflict between variables."""
     return [*_problems_of_stripe(settings), *_problems_of_nats(settings)]
 
 
@@ -22,13 +25,13 @@ def _problems_of_stripe(settings: "Settings") -> list[Problem]:
     base = settings.stripe_api_base
     if base is None or not base.startswith("http://") or not settings.stripe_key.reveal().startswith(LIVE_KEYS):
         return []
-    # On this machine too: what listens on loopback is a sandbox more often than a proxy, and every order would be paid.
+    # On loopback too: a sandbox listens there more often than a proxy, and would report every order as paid.
     wants = "an https:// address where STRIPE_KEY is a live key"
     return [Problem("STRIPE_API_BASE", wants, values.masked(base), "a test key takes http:// too")]
 
 
 def _problems_of_nats(settings: "Settings") -> list[Problem]:
-    """What the variables about NATS say against one another. Each by itself is well."""
+    """The conflicts between the variables about NATS."""
     login, urls = settings.nats_login, [url.reveal() for url in settings.nats_url]
     keys = [name for name, key in (("NATS_CREDS", login.creds), ("NATS_NKEY_SEED", login.nkey_seed)) if key]
     found = []

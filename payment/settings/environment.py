@@ -1,13 +1,13 @@
-"""The settings of one process, read from its environment once. Nothing else in the service reads `os.environ`.
+"""The settings of one process, read from its environment once. No other module reads `os.environ`.
 
-A value is checked by making what will be made of it: an address that is listened on, a certificate, a key that signs.
+A value is checked by using it as the service will: an address is parsed, a certificate loaded, a key used to sign.
 
-`VARIABLES` is the whole list: what a variable means, what it wants and how it is read stand side by side, and the
-README's table is checked against it. Each has a field of its name in `Settings`, but for `DYNO`, which ends up in
-`nats_client_id`. A message about a bad value never holds a secret.
+`VARIABLES` lists every variable: its meaning, what a valid value is, and how it is read. The table in
+docs/configuration.md is generated from it. Each variable has a field of its name in `Settings`, except `DYNO`, which
+becomes a part of `nats_client_id`. A message about a bad value never holds a secret.
 
-Change together: `VARIABLES`, `Settings`, the README's table, and `app.json`. What is valid and probably not meant is in
-`payment.settings.doubts`; which values may be shown, in `payment.settings.secrets`.
+Change together: `VARIABLES`, `Settings`, and `app.json`. `payment.settings.doubts` has settings that are valid and
+probably a mistake; `payment.settings.secrets` decides which values may be shown.
 """
 
 from collections.abc import Mapping
@@ -20,22 +20,22 @@ from payment.ops.secret import Secret
 from payment.process import listening
 from payment.settings import values
 from payment.settings.conflicts import conflicts
-from payment.settings.variable import Problem, Variable, checked, hidden, hider_of
+from payment.settings.variable import Problem, Variable, checked, hidden, redactor_of
 
 EX_CONFIG = 78
 """The exit code of a process whose settings are wrong (sysexits.h)."""
 
 NAME_CHARS_MAX = 100
-"""Longest client id, queue group, cluster id or stream. Brokers make file names of them, which end at 255 bytes."""
+"""Longest client id, queue group, cluster id or stream. Brokers make file names of them, and those end at 255 bytes."""
 
 CHARGE_WAIT_S_MAX = 29.0
 """Longest wait of a POST for its outcome: a Heroku router gives up after 30 s."""
 
 STRIPE_RATE_PER_S_MAX = 10_000
-"""Highest ceiling: a hundred times what Stripe allows a live account without asking."""
+"""Highest ceiling: a hundred times the rate that Stripe allows a live account by default."""
 
 DECLINES_PER_USER_LIMIT = 40
-"""Declined attempts of one user over all orders, within the window. Twice what one order may take (20 attempts): no
+"""Declined attempts of one user over all orders, within the window. Twice the attempts that one order may have (20): no
 customer has that many, and a card tester needs hundreds."""
 
 DECLINES_WINDOW_S = 3_600.0
@@ -43,11 +43,11 @@ DECLINES_WINDOW_S = 3_600.0
 
 DECLINES_PER_USER_LIMIT_MAX = 1_000
 DECLINES_WINDOW_S_MAX = 86_400.0
-"""Largest values: a thousand times are kept for a user, and a day is longer than most processes run."""
+"""Largest values: a process keeps a time for each of a user's declines, and few processes run longer than a day."""
 
 
 class SettingsError(Exception):
-    """The environment is no valid configuration. `problems` holds every variable that is wrong."""
+    """The environment is not a valid configuration. `problems` has one entry for every bad variable."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -55,11 +55,11 @@ class SettingsError(Exception):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything the process was told, checked. Fields are named after their variables.
+    """The checked settings. Fields are named after their variables.
 
     `nats_url` holds one address with its port for each server (`nats://`, `tls://`, `ws://` or `wss://`);
-    `nats_client_id` is this very process's, with its dyno; `nats_cluster_id` is None for JetStream, `host` None for
-    every interface, `stripe_api_base` None for Stripe's own address.
+    `nats_client_id` is unique to this process, with its dyno; `nats_cluster_id` is None for JetStream, `host` None for
+    every interface, `stripe_api_base` None for Stripe's own address. Names that end in `_s` are seconds.
     """
 
     nats_url: tuple[Secret, ...]
@@ -90,18 +90,18 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def nats_login(self) -> NatsLogin:
-        """Who this process is to NATS, beyond what stands in the addresses."""
+        """The credentials for NATS that the addresses do not contain."""
         return NatsLogin(self.nats_creds, self.nats_nkey_seed, self.nats_tls_cert, self.nats_tls_key, self.nats_tls_ca)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the settings. A variable that is set to nothing, or to blanks, counts as not set.
+        """Returns the settings of an environment. A variable that is empty or blank counts as not set.
 
         Raises:
-            SettingsError: with all problems at once.
+            SettingsError: with the problems of all variables at once.
         """
-        hider = hider_of(VARIABLES, environ)
-        found = {variable.name.lower(): variable.value_in(environ, hider) for variable in VARIABLES}
+        redactor = redactor_of(VARIABLES, environ)
+        found = {variable.name.lower(): variable.value_in(environ, redactor) for variable in VARIABLES}
         problems = [value for value in found.values() if isinstance(value, Problem)]
         if problems:
             raise SettingsError(problems)
@@ -116,7 +116,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 _PLAIN_NAME = values.matching(rf"[A-Za-z0-9_-]{{1,{NAME_CHARS_MAX}}}")
 _PLAIN_NAME_WANTS = f"a name of up to {NAME_CHARS_MAX} letters, digits, - and _"
-# JetStream makes subjects and file names of a durable, NATS Streaming parts its own fields with colons.
+# JetStream makes subjects and file names of a durable, and NATS Streaming separates its own fields by colons.
 _DURABLE = values.matching(rf"(?:(?![:.*>/\\])[!-~]){{1,{NAME_CHARS_MAX}}}")
 _DURABLE_WANTS = f"a name of up to {NAME_CHARS_MAX} ASCII characters without blanks and without : . * > / \\"
 
@@ -124,12 +124,12 @@ VARIABLES = (
     Variable(
         name="NATS_URL",
         meaning=(
-            "Where NATS is; several servers are separated by commas. `http://` means `nats://`, `https://` `tls://`. "
+            "The addresses of NATS, separated by commas. `http://` means `nats://`, `https://` `tls://`. "
             "Where the address says `tls://`, nothing is sent to a server that offers no TLS. `ws://` and `wss://` are "
             "websockets. User, password or token are percent-encoded (`%2F` for a slash)."
         ),
         example="http://nats-srv:4222",
-        wants="addresses like nats://host:4222, parted by commas; user and password may stand before the host",
+        wants="addresses like nats://host:4222, separated by commas; user and password may stand before the host",
         read=values.nats_servers,
         required=True,
         show=values.masked,
@@ -160,7 +160,7 @@ VARIABLES = (
     ),
     Variable(
         name="NATS_TLS_KEY",
-        meaning="That certificate's private key, likewise, where it is not in the same file.",
+        meaning="That certificate's private key, where it is not in the same file: a path, or its whole text.",
         example="/run/secrets/nats.key",
         wants="the path or the text of a private key in PEM",
         read=checked(nats_login.read_pem),
@@ -168,7 +168,7 @@ VARIABLES = (
     ),
     Variable(
         name="NATS_TLS_CA",
-        meaning="The CA that NATS's own certificate is checked against, likewise, instead of the system's. "
+        meaning="The CA of NATS's own certificate, instead of the system's: a path, or its whole text. "
         "With any of these three, nothing is sent to a server that offers no TLS.",
         example="/run/secrets/nats-ca.crt",
         wants="the path or the text of a CA's certificate in PEM",
@@ -184,7 +184,7 @@ VARIABLES = (
     ),
     Variable(
         name="NATS_CLIENT_ID",
-        meaning="This process's name among all that use NATS.",
+        meaning="This process's name among all clients of NATS.",
         example="payment-service",
         wants=_PLAIN_NAME_WANTS,
         read=_PLAIN_NAME,
@@ -260,7 +260,7 @@ VARIABLES = (
     ),
     Variable(
         name="CURRENCY",
-        meaning="What prices are in where an order names no currency (ISO 4217).",
+        meaning="The currency (ISO 4217) of prices of orders that name none.",
         example="usd",
         wants="the code of a currency that Stripe charges in",
         read=values.currency,
@@ -268,7 +268,7 @@ VARIABLES = (
     ),
     Variable(
         name="CHARGE_WAIT_S",
-        meaning="How many seconds a POST waits for its outcome before it answers 202.",
+        meaning="Seconds that a POST waits for its outcome before the answer is 202.",
         example="20",
         wants=f"a number of seconds above 0 and up to {CHARGE_WAIT_S_MAX:g}",
         read=values.seconds(CHARGE_WAIT_S_MAX),
@@ -276,7 +276,7 @@ VARIABLES = (
     ),
     Variable(
         name="STRIPE_RATE_PER_S",
-        meaning="The most requests a second to one Stripe endpoint, for this process; the pace itself is learned.",
+        meaning="The most requests a second of this process to one Stripe endpoint; it finds the allowed rate itself.",
         example="100",
         wants=f"a whole number from 1 to {STRIPE_RATE_PER_S_MAX}",
         read=values.whole(1, STRIPE_RATE_PER_S_MAX),
@@ -285,8 +285,8 @@ VARIABLES = (
     Variable(
         name="STRIPE_PREPARE",
         meaning=(
-            "`true`: create the PaymentIntent when the order comes, so that paying is one call to Stripe instead of "
-            "two. An order that is never paid shows as incomplete in Stripe's dashboard."
+            "`true`: create the PaymentIntent when the order arrives, so that a charge is one call to Stripe instead "
+            "of two. Stripe's dashboard shows an order that is never paid as incomplete."
         ),
         example="true",
         wants="true or false",
@@ -303,7 +303,7 @@ VARIABLES = (
     ),
     Variable(
         name="LOG_LEVEL",
-        meaning="The least level that is logged.",
+        meaning="The lowest level that is logged.",
         example="info",
         wants="debug, info, warning, error or critical",
         read=values.one_of("debug", "info", "warning", "error", "critical"),
@@ -312,8 +312,8 @@ VARIABLES = (
     Variable(
         name="OPS_KEY",
         meaning=(
-            "Where set, `/metrics` and the reasons in `/readyz` are for those who send it as "
-            "`Authorization: Bearer …`; without it they are for all."
+            "Where set, `/metrics` and the reasons in `/readyz` are only for clients that send it as "
+            "`Authorization: Bearer …`; otherwise they are for every client."
         ),
         example="a-long-random-text",
         wants=f"at least {values.OPS_KEY_CHARS_MIN} printable ASCII characters, without blanks",
@@ -323,8 +323,8 @@ VARIABLES = (
     Variable(
         name="DECLINES_PER_USER_LIMIT",
         meaning=(
-            "How many attempts of one user may be declined within the window, over all orders, before this process "
-            "refuses further ones (429). 0: any number."
+            "Declined attempts of one user within the window, over all orders, after which this process refuses "
+            "further ones (429). 0: no limit."
         ),
         example="40",
         wants=f"a whole number from 0 to {DECLINES_PER_USER_LIMIT_MAX}",
@@ -333,7 +333,7 @@ VARIABLES = (
     ),
     Variable(
         name="DECLINES_WINDOW_S",
-        meaning="For how many seconds a declined attempt counts.",
+        meaning="Seconds for which a declined attempt counts.",
         example="3600",
         wants=f"a number of seconds above 0 and up to {DECLINES_WINDOW_S_MAX:g}",
         read=values.seconds(DECLINES_WINDOW_S_MAX),
@@ -347,4 +347,4 @@ VARIABLES = (
         read=values.dyno,
     ),
 )
-"""Every variable that is read, in the order of the README's table."""
+"""Every variable that is read, in the order of the table in docs/configuration.md."""

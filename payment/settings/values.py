@@ -1,8 +1,8 @@
-"""How the text of an environment variable becomes a value: a reader for each kind. Pure, and only for `settings.py`.
+"""Readers that turn the text of an environment variable into a value, one for each kind. Pure; for `payment.settings`.
 
-A reader gives the value or raises ValueError, whose text nobody shows. What may be shown of a bad value is decided
-here too: of an address, what is left without its credentials and options; of anything else that may hold a secret,
-nothing.
+A reader returns the value or raises ValueError, whose text is not shown; only an `Unfit` has a text that is. This
+module also decides what may be shown of a bad value: of an address, what is left without its credentials and options;
+of any other value that may hold a secret, nothing.
 """
 
 import re
@@ -17,7 +17,7 @@ from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from payment.adapters.mongo.options import fit_words as mongo_words
+from payment.adapters.mongo.options import fit_words as mongo_text
 from payment.adapters.mongo.options import problem_of as mongo_problem
 from payment.core.money import is_currency
 from payment.ops.secret import Secret
@@ -29,19 +29,20 @@ WEBSOCKET_PORTS = {"ws": 80, "wss": 443}
 """The ports of websocket addresses that name none, as nats-py takes them."""
 
 DYNO_CHARS_MAX = 100
-"""Longest dyno name. Heroku's are a process type and a number or two."""
+"""Longest dyno name. Heroku's are a process type and one or two numbers."""
 
 DATABASE_BYTES_MAX = 63
-"""Longest name of a database that MongoDB takes, in bytes."""
+"""Longest name of a database that MongoDB accepts, in bytes."""
 
 OPS_KEY_CHARS_MIN = 16
-"""Shortest ops key, in characters: 64 bits as hexadecimal digits, which a search over the network does not find."""
+"""Shortest ops key, in characters: 64 bits as hexadecimal digits, too many to guess over a network."""
 
 NOT_SHOWN = "a value that is not shown"
+"""The text that replaces a value which may hold a secret."""
 
 
 def matching(pattern: str) -> Callable[[str], str]:
-    """A reader of text that matches a pattern as a whole."""
+    """Returns a reader of text that matches a pattern as a whole."""
     compiled = re.compile(pattern)
 
     def read(value: str) -> str:
@@ -52,7 +53,7 @@ def matching(pattern: str) -> Callable[[str], str]:
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """A reader of whole numbers between two limits, both included."""
+    """Returns a reader of whole numbers between two limits, both included."""
 
     def read(value: str) -> int:
         number = int(_DIGITS(value))
@@ -63,7 +64,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def seconds(most: float) -> Callable[[str], float]:
-    """A reader of seconds: more than none, and up to a limit."""
+    """Returns a reader of seconds above 0 and up to `most`."""
 
     def read(value: str) -> float:
         number = float(_DECIMALS(value))
@@ -74,7 +75,7 @@ def seconds(most: float) -> Callable[[str], float]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """A reader of one of these words, which are lower-case; the value need not be."""
+    """Returns a reader of one of these lower-case words; the value may have any case."""
 
     def read(value: str) -> str:
         _check(value.lower() in words)
@@ -89,19 +90,20 @@ def yes_or_no(value: str) -> bool:
 
 
 def currency(value: str) -> str:
+    """Returns the code of a currency that Stripe charges in, in lower case."""
     _check(is_currency(value.lower()))
     return value.lower()
 
 
 def unquoted(value: str) -> None:
-    """Raises Unfit where quotes stand around a value: they would be a part of it, which is never meant."""
+    """Raises Unfit where quotes surround a value: they would be a part of it, which is never intended."""
     inner = value.strip()
     if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "'\"`":
         raise Unfit("the quotes around it are a part of the value (docker --env-file keeps them): remove them")
 
 
 def unpadded(value: str) -> None:
-    """Raises Unfit where a value that was found bad begins or ends with blanks or line breaks."""
+    """Raises Unfit where a value that is bad for another reason begins or ends with blanks or line breaks."""
     if value != value.strip():
         raise Unfit("it begins or ends with a blank or a line break: remove it")
 
@@ -113,22 +115,22 @@ def dyno(value: str) -> str:
 
 
 def nats_servers(value: str) -> tuple[Secret, ...]:
-    """The addresses of one or more NATS servers, apart by commas."""
+    """Returns the addresses of one or more NATS servers, which commas separate in the text."""
     servers = [server.strip() for server in value.split(",")]
     try:
         return tuple(map(_nats_server, servers))
     except Unfit:
         raise
     except ValueError:
-        if "@" in value and "@" not in servers[0]:  # A comma in a password parts it.
+        if "@" in value and "@" not in servers[0]:  # A comma in a password has split it.
             raise Unfit(_ENCODE) from None
         raise
 
 
 def mongo_url(value: str) -> Secret:
-    """A connection string with a database in its path."""
+    """Returns a connection string with a database in its path."""
     if value.startswith("mongodb+srv://"):
-        # Its servers and more options are in DNS, which is not asked here: only the shape can be checked.
+        # DNS holds its servers and further options, and is not queried here: only the shape can be checked.
         _MONGO_SRV(value)
         _check(not _bad_options(value) and mongo_problem(value) is None)
         return Secret(value, masked(value))
@@ -145,7 +147,7 @@ def mongo_url(value: str) -> Secret:
 
 
 def jwt_key(value: str) -> Secret:
-    """A key as PyJWT takes it. A public key in its place would let everybody sign: PyJWT refuses to use one."""
+    """Returns a key that PyJWT accepts. It refuses a public key, with which, as the secret, every client could sign."""
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(value)
     except jwt.InvalidKeyError:
@@ -154,34 +156,34 @@ def jwt_key(value: str) -> Secret:
 
 
 def stripe_key(value: str) -> Secret:
-    """A secret or restricted key. A publishable one (`pk_…`) can't charge."""
+    """Returns a secret or restricted key. A publishable one (`pk_…`) can't charge."""
     return Secret(_STRIPE_KEY(value))
 
 
 def ops_key(value: str) -> Secret:
-    """A key that can be sent as a bearer token, and not be guessed."""
+    """Returns a key that can be sent as a bearer token and is too long to guess."""
     return Secret(_OPS_KEY(value))
 
 
 def http_base(value: str) -> str:
-    """The address that an API's paths are appended to; they begin with `/v1` themselves."""
+    """Returns an address to which an API's paths are appended; the paths begin with `/v1` themselves."""
     url = _address(value)
     _check(url.scheme in ("http", "https") and not (url.query or url.fragment or "@" in url.netloc))
     _check(not url.path.rstrip("/").endswith("/v1"))
-    # In lower case, as `conflicts` compares it: `HTTP://` is no more encrypted than `http://`.
+    # The scheme in lower case, as `conflicts` compares it: `HTTP://` is no more encrypted than `http://`.
     return f"{url.scheme}://{value.partition('://')[2].rstrip('/')}"
 
 
 def masked(value: str) -> str:
-    """What may be shown of an address, or of a list of them."""
-    # Greedy: a password may hold an `@`, a slash or a comma of its own.
+    """Returns what may be shown of an address, or of a list of them."""
+    # Greedy: a password may contain an `@`, a slash or a comma.
     rest = re.sub(r"^((?:[A-Za-z0-9+]{1,20}://)?).*@", r"\1***@", value, flags=re.DOTALL)
     rest = rest.partition("?")[0]
     return rest if _SHOWABLE.fullmatch(rest) else NOT_SHOWN
 
 
 def masked_mongo(value: str) -> str:
-    """What may be shown of a connection string, and by name the options in it that the driver refuses."""
+    """Returns what may be shown of a connection string, with the names of the options that the driver refuses."""
     bad = _bad_options(value)
     if bad:
         return masked(value) + f" with a bad value of {', '.join(bad)}"
@@ -190,22 +192,22 @@ def masked_mongo(value: str) -> str:
 
 
 def _mongo_refusal(value: str, error: Exception) -> ValueError:
-    """Why the driver refuses a connection string, in its words where these can't hold a secret."""
-    place, _, options = value.partition("?")
-    if "@" in options or not _is_well_formed(place) or _bad_options(value):
+    """Returns why the driver refuses a connection string, in the driver's words where these can't hold a secret."""
+    address, _, options = value.partition("?")
+    if "@" in options or not _is_well_formed(address) or _bad_options(value):
         return ValueError()
     if not all(_is_known_option(name) for name, _ in parse_qsl(options, keep_blank_values=True)):
         return Unfit("one of its options is none that the driver knows")
-    return Unfit(mongo_words(str(error), value))
+    return Unfit(mongo_text(str(error), value))
 
 
 def _silenced() -> AbstractContextManager[object]:
-    """Without the driver's warnings, which would stand on stderr: they are in the log when it is used."""
+    """Suppresses the driver's warnings on stderr: they are logged when the connection string is used."""
     return warnings.catch_warnings(action="ignore")
 
 
 def _is_well_formed(value: str) -> bool:
-    """Whether a connection string can be taken apart: what the driver says of another one may hold a secret."""
+    """Whether a connection string can be parsed: the driver's text about one that can't may hold a secret."""
     if value.startswith("mongodb+srv://"):
         return True
     try:
@@ -218,12 +220,12 @@ def _is_well_formed(value: str) -> bool:
 
 def _bad_options(value: str) -> list[str]:
     named = ((name, text) for name, text in parse_qsl(value.rpartition("?")[2]) if _is_known_option(name))
-    # Those of SRV addresses are looked at with the address as a whole.
+    # Options of SRV addresses are checked with the address as a whole.
     return [name for name, text in named if not name.lower().startswith("srv") and _is_bad(name, text)]
 
 
 def _is_known_option(name: str) -> bool:
-    """An option that the driver knows. Of another name nobody knows whether it isn't a part of a password."""
+    """Whether the driver knows the option. Another name may be a part of a password."""
     return name.lower() in URI_OPTIONS_VALIDATOR_MAP
 
 
@@ -237,7 +239,7 @@ def _is_bad(name: str, text: str) -> bool:
 
 
 def _nats_server(server: str) -> Secret:
-    """One address as nats-py understands it, which by itself takes `http://…` for a host of the name "http"."""
+    """One address as nats-py understands it, which by itself takes `http://…` for a host named "http"."""
     try:
         url = _address(server if "://" in server else f"nats://{server}")
     except ValueError:
@@ -255,8 +257,8 @@ def _nats_server(server: str) -> Secret:
         raise Unfit(_ENCODE)
     unquote(credentials, errors="strict")
     host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    place = f"{host}:{url.port or WEBSOCKET_PORTS.get(scheme, NATS_PORT)}{url.path if websocket else ''}"
-    return Secret(f"{scheme}://{credentials}{at}{place}", f"{scheme}://{'***@' if at else ''}{place}")
+    address = f"{host}:{url.port or WEBSOCKET_PORTS.get(scheme, NATS_PORT)}{url.path if websocket else ''}"
+    return Secret(f"{scheme}://{credentials}{at}{address}", f"{scheme}://{'***@' if at else ''}{address}")
 
 
 def _address(value: str) -> SplitResult:
@@ -284,5 +286,7 @@ _DECIMALS = matching(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _OPS_KEY = matching(rf"[!-~]{{{OPS_KEY_CHARS_MIN},512}}")
 _STRIPE_KEY = matching("[sr]k_[!-~]+")
 _MONGO_SRV = matching(r"mongodb\+srv://([^/?#@:\s]+(:[^/?#@:\s]*)?@)?[A-Za-z0-9.-]+/[^/?#@.$\"\s]+(\?[^\s#]*)?")
-_PLACE = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
-_SHOWABLE = re.compile(rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_PLACE}(?:,{_PLACE})*(?:/[A-Za-z0-9._~-]*)*")
+_HOST_AND_PORT = r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])?(?::[0-9]{0,9})?"
+_SHOWABLE = re.compile(
+    rf"(?:[A-Za-z0-9+]{{1,20}}://)?(?:\*\*\*@)?{_HOST_AND_PORT}(?:,{_HOST_AND_PORT})*(?:/[A-Za-z0-9._~-]*)*"
+)

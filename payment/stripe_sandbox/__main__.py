@@ -22,14 +22,14 @@ from payment.stripe_sandbox.rate_limits import ACCOUNT_RATE_PER_S, RATE_PER_S
 from payment.stripe_sandbox.server import Forward, serving
 
 EXIT_UNAVAILABLE = 69
-"""EX_UNAVAILABLE: the port or the books are taken."""
+"""EX_UNAVAILABLE: the port or the data directory is in use."""
 SECRET_VARIABLE = "STRIPE_WEBHOOK_SECRET"
-"""The payment service's own variable, so that both can be started with one environment."""
+"""The variable that the payment service reads too, so that both can be started with one environment."""
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="stripe-sandbox", description="A sandbox of Stripe's payments API.")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="where its books are kept")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the directory of its database")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=12111, help="port to listen on, 0 for a free one (%(default)s)")
     parser.add_argument(
@@ -43,9 +43,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=_positive,
         help=f"requests a second to all endpoints, 0: any ({ACCOUNT_RATE_PER_S}, or any with --rate-per-s 0)",
     )
-    parser.add_argument("--account", metavar="ID", help="the account's id (made with the books, and kept with them)")
-    parser.add_argument("--no-charges", action="store_true", help="refuse POST /v1/charges, as for a new account")
-    parser.add_argument("--public-url", metavar="URL", help="where a browser finds the bank's page (as requested)")
+    parser.add_argument(
+        "--account", metavar="ID", help="the account's id (generated with the database, and kept in it)"
+    )
+    parser.add_argument(
+        "--no-charges", action="store_true", help="refuse POST /v1/charges, as Stripe does for a new account"
+    )
+    parser.add_argument(
+        "--public-url", metavar="URL", help="base URL of the bank's page for browsers (default: that of the request)"
+    )
     parser.add_argument(
         "--forward-to",
         metavar="URL",
@@ -58,9 +64,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--refund-delay-s", type=_positive, default=REFUND_DELAY_S, help="until late refunds settle (%(default)s)"
     )
-    parser.add_argument("--require-key", metavar="KEY", help="the only secret key taken (any sk_test_ key)")
-    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port here")
-    parser.add_argument("--pid-file", type=Path, metavar="FILE", help="write the process id here")
+    parser.add_argument("--require-key", metavar="KEY", help="the only accepted secret key (default: any sk_test_ key)")
+    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port to this file")
+    parser.add_argument("--pid-file", type=Path, metavar="FILE", help="write the process id to this file")
     parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started it is gone")
     options = parser.parse_args(argv)
     if options.forward_to is not None and not os.environ.get(SECRET_VARIABLE):
@@ -89,7 +95,7 @@ def main() -> int:
 
 
 async def _run(options: argparse.Namespace, parent_pid: int) -> None:
-    """Serve until a signal says to stop, or until the parent has gone."""
+    """Serve until a signal, or until the parent process has ended."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +119,7 @@ async def _run(options: argparse.Namespace, parent_pid: int) -> None:
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Return when one of them has ended, and end the others."""
+    """Return when one of the awaitables has ended, and cancel the others."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -122,7 +128,9 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
 
 @contextmanager
 def _notes(numbers: dict[Path | None, int]) -> Iterator[None]:
-    """Files that each hold a number while this process serves. They appear whole, for others may be waiting."""
+    """Files that each hold a number while this process serves. They are written atomically, because another process may
+    poll them.
+    """
     notes = {path: number for path, number in numbers.items() if path is not None}
     for path, number in notes.items():
         path.parent.mkdir(parents=True, exist_ok=True)

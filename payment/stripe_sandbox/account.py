@@ -1,6 +1,6 @@
-"""One account: its endpoints, and what happens in it by itself or at the bank.
+"""One account: its endpoints, its delayed changes, and the bank's decisions.
 
-Owns the parts that act on the books. It never waits and never sends anything.
+Owns the parts that read and change the database. It never waits and never sends anything.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ from payment.stripe_sandbox.webhooks import Webhooks
 
 
 class Account:
-    """Every endpoint of one account, over its stored objects."""
+    """All endpoints of one account, over its stored objects."""
 
     def __init__(self, database: Database, refund_delay_s: float, charges: Callable[[], bool]) -> None:
-        """`charges` says whether the account may use the Charges API."""
+        """`charges` returns whether the account may use the Charges API."""
         self.database = database
         self.events = Events(database)
         self.expander = Expander(database)
@@ -50,7 +50,7 @@ class Account:
         )
 
     def settle(self) -> None:
-        """Bring refunds and payments that take time up to the sandbox's clock."""
+        """Settle pending refunds and payments that are due by the sandbox's clock."""
         due_at = self.database.next_settlement_at()
         if due_at is None or due_at > self.database.now():
             return
@@ -60,7 +60,7 @@ class Account:
                 self._confirming.settle(intent)
 
     def answer_bank(self, intent: PaymentIntent, authenticated: bool) -> PaymentIntent | None:
-        """The customer has answered at the bank: what became of the intent, or None if it waits for no answer."""
+        """Apply the customer's answer at the bank. Returns the changed intent, or None if it waits for no answer."""
         with self.database.transaction():
             current = self.database.intents.get(intent.id)
             if current is None or current.status != "requires_action":
@@ -72,19 +72,19 @@ class Account:
         return current
 
     def fail_refund(self, refund_id: str) -> RefundObject | None:
-        """The bank returns a refund. None: there is none of this id, or it has failed already."""
+        """Let the bank return a refund. Returns None if there is no such refund, or it has failed already."""
         with self.database.transaction():
             refund = self.database.refund(refund_id)
             return refund if refund is not None and self._endpoints.fail_refund(refund) else None
 
     def dispute(self, charge_id: str) -> Dispute | None:
-        """The bank disputes a charge. None: there is none of this id that has succeeded."""
+        """Let the bank dispute a charge. Returns None if there is no succeeded charge of this id."""
         with self.database.transaction():
             charge = self.database.charge(charge_id)
             return None if charge is None else self._disputes.open(charge)
 
     def decide(self, dispute_id: str, *, won: bool) -> Dispute | None:
-        """The bank decides a dispute. None: there is none of this id, or it was decided so before."""
+        """Let the bank decide a dispute. Returns None if there is no such dispute, or it has this decision already."""
         with self.database.transaction():
             dispute = self.database.dispute(dispute_id)
             return dispute if dispute is not None and self._disputes.decide(dispute, won=won) else None

@@ -1,10 +1,10 @@
 """One request, from its first byte to its answer.
 
-In Stripe's order: the key, the rate limits, then the idempotency key, then the endpoint. What stands before the
-idempotency key (401, unknown routes, 429) never touches it. A client that goes away does not stop its request: a
-charge under way is made, as at Stripe.
+In Stripe's order: the key, the rate limits, then the idempotency key, then the endpoint. An answer from before the
+idempotency key (401, unknown route, 429) never touches it. A client that disconnects does not stop its request: a
+charge that is executing is made, as at Stripe.
 
-The charge and the answer kept for its key are written in one transaction, and only then does the answer leave.
+The charge and the answer kept for its key are written in one transaction, and only then is the answer sent.
 """
 
 import asyncio
@@ -41,42 +41,42 @@ TEST_KEYS = ("sk_test_", "rk_test_")
 PUBLISHABLE_KEY = "pk_test_"
 FORM_TYPE = "application/x-www-form-urlencoded"
 BODY_MAX_BYTES = 256 * 1024
-"""Far more than the largest request with 50 metadata values."""
+"""Bytes of a request body: far more than the largest request with 50 metadata values."""
 UNKNOWN = "unknown"
-"""The name of all unknown routes in the counts."""
+"""The name that counts all unknown routes."""
 ACCOUNT = "account"
-"""The bucket of the limit over all endpoints."""
+"""The name of the limit over all endpoints."""
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Request-Id, Stripe-Should-Retry"}
 
 REFUSING = frozenset(
     {FaultKind.DROP_BEFORE, FaultKind.HANG, FaultKind.HTML, FaultKind.UNAUTHORIZED, FaultKind.FORBIDDEN}
     | {FaultKind.RATE_LIMIT, FaultKind.LOCK_TIMEOUT}
 )
-"""Nothing is executed, and the idempotency key is not looked at."""
+"""Faults that strike before the idempotency key is read; nothing is executed."""
 SERVER_ERRORS = (FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER)
 
 
 class SandboxSettings(Struct, kw_only=True):
-    """What can be set when the sandbox starts; the first four also later, over `/_sandbox/settings`."""
+    """The settings of the sandbox's start. The first four can be changed later, over `/_sandbox/settings`."""
 
     latency_ms: float = 0.0
     rate_per_s: float = RATE_PER_S
     account_rate_per_s: float | None = None
-    """Where nothing is said, Stripe's for a live account; none where the endpoints have none either."""
+    """None means Stripe's limit for a live account, or no limit where the endpoints have none."""
     charges: bool = True
-    """Whether `POST /v1/charges` is served, as for an account from before Stripe closed it."""
+    """Whether `POST /v1/charges` is served, as for an account from before Stripe closed that API to new ones."""
     key_life_s: float = KEY_LIFE_S
     refund_delay_s: float = REFUND_DELAY_S
     require_key: str | None = None
     public_url: str | None = None
-    """Where a browser finds the sandbox's pages; by default where the request that leads there was sent."""
+    """The base URL of the sandbox's pages for browsers; by default that of the request which returns the link."""
 
     def __repr__(self) -> str:
         return f"SandboxSettings(latency_ms={self.latency_ms}, rate_per_s={self.rate_per_s})"
 
 
 class Sandbox:
-    """The account: its books, its limits, its faults, and its endpoints as aiohttp handlers."""
+    """The sandbox: one account with its database, its limits, its faults, and its endpoints as aiohttp handlers."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Sandbox:
         if settings.account_rate_per_s is None:
             settings.account_rate_per_s = ACCOUNT_RATE_PER_S if settings.rate_per_s else 0
         self.account_rate_limits = RateLimits(settings.account_rate_per_s, monotonic)
-        self.faults = Faults(random or Random())  # not a secret: it only decides which request breaks
+        self.faults = Faults(random or Random())  # not a secret: it only decides which request gets a fault
         self.counts: dict[str, Counter[str]] = {}
         self.closing = asyncio.Event()
         self._keys = IdempotencyKeys(database, settings.key_life_s)
@@ -102,14 +102,16 @@ class Sandbox:
         self._late: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        """A route for each endpoint, a preflight for what browsers may call, and one for everything else."""
+        """Returns a route for each endpoint, preflight routes for those that browsers may call, and one for unknown
+        paths.
+        """
         known = [web.route(each.method, each.path, self._handler(each)) for each in self.endpoints]
         public = sorted({each.path for each in self.endpoints if each.public})
         preflights = [web.options(path, _preflight) for path in public]
         return [*known, *preflights, web.route("*", "/{tail:.*}", self._handle_unknown)]
 
     def deliver_with(self, deliverer: Deliverer) -> None:
-        """Have a deliverer woken when there is something to deliver."""
+        """Set the deliverer that is woken for new events."""
         self.account.events.on_delivery = deliverer.wake
 
     def wake_deliveries(self) -> None:
@@ -117,7 +119,7 @@ class Sandbox:
             self.account.events.on_delivery()
 
     async def close(self) -> None:
-        """End the requests that have not landed yet."""
+        """Cancel the delayed requests that have not been executed yet."""
         self.closing.set()
         for task in self._late:
             task.cancel()
@@ -132,8 +134,8 @@ class Sandbox:
 
     async def _handle(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         request_id = new_id("req")
-        words = await self._words(endpoint, request) if self.faults.by_words else ""
-        struck = self.faults.strike(endpoint.name, words)
+        text = await self._text_of(endpoint, request) if self.faults.any_about else ""
+        struck = self.faults.strike(endpoint.name, text)
         fault = struck.fault if struck else None
         delay_ms = struck.delay_ms if struck else 0
         if fault is FaultKind.LATE:
@@ -150,14 +152,16 @@ class Sandbox:
         self._count(endpoint.name, answer, fault)
         return await send(request, _signed(answer, request, request_id, endpoint.public), fault, self.closing)
 
-    async def _words(self, endpoint: Endpoint, request: web.Request) -> str:
-        """All that a request names, for the faults that are about something."""
-        words = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
+    async def _text_of(self, endpoint: Endpoint, request: web.Request) -> str:
+        """Returns the text that faults with `about` are matched against: path, body, and the intent's transfer
+        group.
+        """
+        text = f"{request.path_qs} {(await request.read()).decode(errors='replace')}"
         intent = self.database.intents.get(request.match_info.get("id", ""))
-        return words if intent is None else f"{words} {intent.transfer_group}"
+        return text if intent is None else f"{text} {intent.transfer_group}"
 
     def _land_later(self, endpoint: Endpoint, request: web.Request, request_id: str, delay_ms: int) -> None:
-        """Act on a request after its delay. Its key is free until then, and its client never learns the answer."""
+        """Execute a request after its delay. Its key is free until then, and its client never gets the answer."""
 
         async def land() -> None:
             await self._sleep_ms(delay_ms)
@@ -185,7 +189,7 @@ class Sandbox:
         if fault is FaultKind.LOCK_TIMEOUT:
             raise errors.lock_timeout()
         if fault in REFUSING:
-            return SandboxAnswer(0, b"")  # `send` breaks the connection, or sends its own page: this is never seen
+            return SandboxAnswer(0, b"")  # `send` breaks the connection, or sends its own page: this answer is not used
         _check_version(request)
         params = await _read_params(request)
         expand = self.account.expander.check(endpoint.returns, endpoint.lists, params.listed("expand"))
@@ -217,7 +221,7 @@ class Sandbox:
         keyed: KeyedRequest | None,
         fault: FaultKind | None,
     ) -> SandboxAnswer:
-        """Act and keep the answer, both or neither. What raises ApiError leaves no trace."""
+        """Execute a call and keep its answer, both or neither. A call that raises ApiError changes nothing."""
         self.account.settle()
         if endpoint.method == "GET":
             return errors.server_error() if fault in SERVER_ERRORS else self._act(endpoint, call, expand)
@@ -231,7 +235,7 @@ class Sandbox:
         return answer
 
     def _act_or_fail(self, endpoint: Endpoint, call: ApiCall, expand: list[list[str]]) -> SandboxAnswer:
-        """Act; an error of the execution undoes what it did, and is the answer that is kept."""
+        """Execute a call. An ExecutionError undoes its changes, and becomes the kept answer."""
         try:
             with self.database.attempt():
                 return self._act(endpoint, call, expand)
@@ -246,14 +250,14 @@ class Sandbox:
         return SandboxAnswer(200, msgspec.json.encode(shown))
 
     def _check_rate(self, endpoint: Endpoint, fault: FaultKind | None) -> None:
-        """Raise ApiError (429) if this is one request too many, for its endpoint or for the account."""
+        """Raise ApiError (429) if the request exceeds the rate limit of its endpoint or of the account."""
         if fault is FaultKind.RATE_LIMIT or not self.rate_limits.admits(endpoint.name):
             raise errors.rate_limited("endpoint-rate")
         if not self.account_rate_limits.admits(ACCOUNT):
             raise errors.rate_limited("global-rate")
 
     def _authorize(self, request: web.Request, fault: FaultKind | None) -> bool:
-        """Whether the key is a publishable one. Raise ApiError (401) if there is none, or not the right one."""
+        """Returns whether the key is a publishable one. Raises ApiError (401) if it is missing or wrong."""
         key = _api_key(request.headers.get("Authorization", ""))
         if key is None:
             raise errors.no_key()
@@ -278,7 +282,7 @@ class Sandbox:
             await self._sleep(milliseconds / 1000)
 
     def _count(self, endpoint: str, answer: SandboxAnswer, fault: FaultKind | None) -> None:
-        """Count a request by its status, or by the fault that kept its client from seeing one."""
+        """Count a request by its status, or by the fault that kept its client from getting one."""
         counts = self.counts.setdefault(endpoint, Counter())
         counts["requests"] += 1
         counts[str(answer.status) if answer.status else "none"] += 1
@@ -289,7 +293,7 @@ class Sandbox:
 
 
 async def _preflight(_: web.Request) -> web.Response:
-    """SandboxAnswer a preflight request: whether a page of another origin may send the request that follows."""
+    """Answer a preflight request, so that a page of another origin may send the request that follows."""
     headers = {
         **ANY_ORIGIN,
         "Access-Control-Allow-Methods": "GET, POST",
@@ -300,7 +304,7 @@ async def _preflight(_: web.Request) -> web.Response:
 
 
 def _check_version(request: web.Request) -> None:
-    """Raise ApiError if the API version is not written as Stripe writes them: a date, perhaps with a release's name."""
+    """Raise ApiError if the API version is malformed: Stripe's are a date, some with a release's name."""
     version = request.headers.get("Stripe-Version", API_VERSION)
     found = VERSION_FORMAT.fullmatch(version)
     if found is None:
@@ -312,7 +316,7 @@ def _check_version(request: web.Request) -> None:
 
 
 def _signed(answer: SandboxAnswer, request: web.Request, request_id: str, public: bool) -> SandboxAnswer:
-    """The headers that every answer has, beside its own; those of a `public` endpoint may be read by any page."""
+    """Add the headers that every answer has. A page of any origin may read the answers of a `public` endpoint."""
     answer.headers = {
         "Request-Id": request_id,
         "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION),
@@ -326,7 +330,7 @@ def _signed(answer: SandboxAnswer, request: web.Request, request_id: str, public
 
 
 def _api_key(authorization: str) -> str | None:
-    """The secret key of a Bearer or Basic header (there it is the user name), or None."""
+    """Returns the key of a Bearer header, or of a Basic header, where it is the user name; None if there is none."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip() or None
@@ -350,7 +354,7 @@ async def _read_params(request: web.Request) -> Params:
 
 
 def _keyed(request: web.Request, params: Params, request_id: str) -> KeyedRequest | None:
-    """The idempotency key of a POST; on a GET Stripe ignores it."""
+    """Returns the idempotency key of a POST; Stripe ignores one on a GET."""
     key = request.headers.get("Idempotency-Key")
     if not key or request.method != "POST":
         return None

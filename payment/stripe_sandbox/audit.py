@@ -1,4 +1,4 @@
-"""What a test reads to judge the account's user by: every object, and the sums that its rules are about.
+"""The audit of the account for tests of a client: every object, and the counts that the client's rules are about.
 
 intents, charges, refunds,    all objects, oldest first; an intent without its client secret
 disputes

@@ -1,13 +1,13 @@
-"""The page where "the bank" asks the customer, and what its two buttons do.
+"""The page on which "the bank" asks the customer to authenticate, and the effect of its two buttons.
 
     GET  /_bank/authenticate/{id}             the page; `next_action` of an intent leads here
     POST /_bank/authenticate/{id}/complete    the customer authenticates
-    POST /_bank/authenticate/{id}/fail        the customer fails to
+    POST /_bank/authenticate/{id}/fail        the customer fails to authenticate
 
-A POST goes back to the `return_url` with Stripe's query parameters. Where there is none (Stripe.js shows the page in a
-frame or a window of its own) it is a page that sends its opener the message `3DS-authentication-complete`. With
-`Accept: application/json` it is the intent's id and status instead. An id is good for one answer: a page of an attempt
-that was replaced, canceled or answered says so.
+A POST redirects to the `return_url` with Stripe's query parameters. Without a `return_url` (Stripe.js shows the page in
+a frame or a window) the answer is a page that sends its opener the message `3DS-authentication-complete`. With `Accept:
+application/json` the answer is the intent's id and status. An id is valid for one answer: the page of an attempt that
+was replaced, canceled or answered shows that it is closed.
 """
 
 from html import escape
@@ -18,11 +18,11 @@ from aiohttp import web
 
 from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.confirming import BANK_PATH
-from payment.stripe_sandbox.currencies import in_words
+from payment.stripe_sandbox.currencies import formatted_amount
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 
 REDIRECT_STATUS = {"succeeded": "succeeded", "processing": "pending"}
-"""`redirect_status` of an intent's status; `failed` for all others."""
+"""The `redirect_status` of each intent status; `failed` for all others."""
 DONE_MESSAGE = "3DS-authentication-complete"
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:0;background:#f4f5f7;color:#1a1f36}"
@@ -33,7 +33,7 @@ STYLE = (
 
 
 class BankPage:
-    """The handlers of `/_bank/`. They need no key: the id in the path is the customer's right to answer."""
+    """The handlers of `/_bank/`. They need no key: the id in the path authorises the customer."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -51,7 +51,7 @@ class BankPage:
         if intent is None:
             return _no_longer_open()
         base = escape(f"{BANK_PATH}/{request.match_info['id']}")
-        amount = escape(in_words(intent.amount, intent.currency))
+        amount = escape(formatted_amount(intent.amount, intent.currency))
         body = (
             f"<h1>Test bank</h1><p>A payment of <strong>{amount}</strong> wants your confirmation.</p>"
             f'<form method="post" action="{base}/complete"><button class="yes" id="complete">Complete</button></form>'
@@ -88,7 +88,7 @@ class BankPage:
 
 
 def _return_url(url: str, intent: PaymentIntent) -> str:
-    """The merchant's page, with what Stripe adds to its query."""
+    """Returns the merchant's URL with the query parameters that Stripe adds."""
     parts = urlsplit(url)
     added = urlencode(
         {

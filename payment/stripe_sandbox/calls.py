@@ -1,4 +1,4 @@
-"""What an endpoint is: a route, what it gets (`ApiCall`), what it gives back (`Result`)."""
+"""An endpoint: its route, its argument (`ApiCall`) and its result (`Result`)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ PAGE_PARAMS = ("limit", "starting_after", "ending_before", "created", "created[*
 CUSTOMERS = ("customer", "customer_account", "mandate")
 CONNECT = ("application_fee", "application_fee_amount", "destination", "on_behalf_of", "transfer_data")
 UNSUPPORTED = (*CUSTOMERS, *CONNECT, "destination[*]", "transfer_data[*]")
-"""Parameters that are known and refused by name: `refuse_unsupported`."""
+"""Parameters that Stripe knows and `refuse_unsupported` refuses by name."""
 
 Result = Struct | dict[str, Any] | SandboxAnswer
-"""An object, a list, or an answer that is already made up: a declined card."""
+"""An object, a list, or a complete answer: that of a declined card."""
 
 
 class ApiCall(Struct):
@@ -27,26 +27,28 @@ class ApiCall(Struct):
     object_id: str = ""
     """The id in its path."""
     publishable: bool = False
-    """It came with a publishable key: from a browser, which sees less and needs the intent's client secret."""
+    """Whether it has a publishable key: a browser's request, which gets fewer fields and needs the intent's client
+    secret.
+    """
     origin: str = ""
-    """Where the sandbox's own pages are: `http://127.0.0.1:12111`."""
+    """The base URL of the sandbox's own pages: `http://127.0.0.1:12111`."""
     request_id: str | None = None
     idempotency_key: str | None = None
     processing_s: float | None = None
-    """A payment that it makes stays `processing` for this time (the fault `processing`)."""
+    """How long a payment of this call stays `processing`, in milliseconds (the fault `processing`)."""
 
 
 class Endpoint(Struct, frozen=True):
-    """One route. `name` is what faults and counts call it; the path may hold `{id}`."""
+    """One route. `name` identifies it in faults and counts; the path may contain `{id}`."""
 
     name: str
     method: str
     path: str
     act: Callable[[ApiCall], Result]
     returns: str
-    """The object that it returns, or that its list holds: what `expand` can be asked of it."""
+    """The type of the returned or listed object, which decides what `expand` may name."""
     public: bool = False
-    """May be called with a publishable key, from pages of any origin."""
+    """Whether it may be called with a publishable key, from pages of any origin."""
 
     @property
     def lists(self) -> bool:
@@ -54,7 +56,9 @@ class Endpoint(Struct, frozen=True):
 
 
 def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> ObjectPage:
-    """The page that a list's parameters ask for. `find` looks a `kind` up by its id."""
+    """Returns the page that a list's parameters request. `find` returns the object of type `kind` with an id, or
+    None.
+    """
     after, before = params.text("starting_after"), params.text("ending_before")
     if after is not None and before is not None:
         raise ApiError("You cannot use both starting_after and ending_before.", param="starting_after")
@@ -65,7 +69,9 @@ def page_of(params: Params, kind: str, find: Callable[[str], object | None]) -> 
 
 
 def refuse_unsupported(params: Params) -> None:
-    """Raise ApiError for what Stripe takes and the sandbox has not: customers, mandates, connected accounts."""
+    """Raise ApiError for parameters that Stripe accepts and the sandbox does not implement: customers, mandates,
+    connected accounts.
+    """
     for name in CUSTOMERS:
         if (value := params.text(name)) is not None:
             raise no_such(name, value, param=name)
@@ -75,6 +81,6 @@ def refuse_unsupported(params: Params) -> None:
 
 
 def selected(params: Params, *names: str) -> dict[str, str]:
-    """The filters among `names` that are given."""
+    """Returns the given filters among `names`."""
     found = {name: params.text(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}

@@ -20,7 +20,7 @@ from payment.stripe_sandbox.tokens import Decline, card_of
 
 
 class Purchase(Struct, kw_only=True):
-    """What is charged, and what is to stand on the charge."""
+    """The parameters of a charge."""
 
     amount: int
     currency: str
@@ -28,7 +28,7 @@ class Purchase(Struct, kw_only=True):
     """The key of the card."""
     decline: Decline | None
     pending: bool = False
-    """The card's network takes its time: `Charging.settle` says how it ended."""
+    """Whether the charge stays pending until `Charging.settle`."""
     metadata: dict[str, str]
     description: str | None
     receipt_email: str | None
@@ -38,7 +38,7 @@ class Purchase(Struct, kw_only=True):
     transfer_group: str | None
     payment_intent: str | None = None
     payment_method: str | None = None
-    """Without one the card is charged as a `source`, as the Charges API does."""
+    """The intent's payment method; None charges the card as a `source`, as the Charges API does."""
     billing: dict[str, Any] | None = None
     three_d_secure: dict[str, Any] | None = None
 

@@ -1,7 +1,7 @@
 """The steps of an intent's payment: confirm, the bank's answer, the end of `processing`.
 
 Every step writes the intent, its charge and its events in the caller's transaction. A decline is an answer (402), not
-an exception: the failed charge and the intent's new state are kept.
+an exception, so that the failed charge and the intent's new state are kept.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ from payment.stripe_sandbox.objects import Charge, new_id
 from payment.stripe_sandbox.tokens import AUTHENTICATION_REQUIRED, GENERIC_DECLINE, Decline, card_of
 
 OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
-"""May be confirmed, canceled and changed."""
+"""Statuses in which an intent may be confirmed, canceled and changed."""
 BANK_PATH = "/_bank/authenticate"
 REQUESTED = ("any", "challenge")
-"""`request_three_d_secure`: the merchant wants 3-D Secure where the card can do it."""
+"""`request_three_d_secure`: the merchant requests 3-D Secure where the card supports it."""
 NO_RETURN_URL = (
     "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these "
     "payment methods might redirect your customer off of your page, you must provide a `return_url`. If you don't "
@@ -35,7 +35,7 @@ NO_RETURN_URL = (
 
 
 class Confirming:
-    """Confirms intents, and carries on those that waited."""
+    """Confirms intents, and continues those that waited for the bank or for time."""
 
     def __init__(self, database: Database, events: Events, instruments: Instruments, charging: Charging) -> None:
         self._database = database
@@ -45,7 +45,9 @@ class Confirming:
         self._charging = charging
 
     def choose(self, intent: PaymentIntent, plan: ConfirmPlan) -> bool:
-        """Note the instrument that is named without a confirm; whether there is one. The caller writes the intent."""
+        """Set the instrument that a request names without a confirm; returns whether it names one. The caller writes
+        the intent.
+        """
         if plan.request_three_d_secure is not None:
             intent.payment_method_options["card"]["request_three_d_secure"] = plan.request_three_d_secure
         if plan.payment_method is None and plan.data is None:
@@ -59,7 +61,7 @@ class Confirming:
         return True
 
     def confirm(self, intent: PaymentIntent, plan: ConfirmPlan, call: ApiCall) -> Result:
-        """One attempt to pay. Raise ExecutionError if the intent's state or the instrument does not allow it."""
+        """Attempt to pay. Raises ExecutionError if the intent's state or the instrument does not allow it."""
         _refuse_unless_open(intent, call)
         stored = self._instrument(intent, plan, call)
         _refuse_without_return(intent, plan)
@@ -84,18 +86,18 @@ class Confirming:
         return self._pay(intent, stored, call, three_d_secure=None)
 
     def authenticated(self, intent: PaymentIntent, call: ApiCall | None) -> None:
-        """The customer has authenticated at the bank: the card is charged now."""
+        """Charge the card of an intent whose customer has authenticated at the bank."""
         stored = self._stored(intent)
         intent.next_action = None
         self._pay(intent, stored, call, three_d_secure=_authenticated())
 
     def not_authenticated(self, intent: PaymentIntent, call: ApiCall | None) -> None:
-        """The customer has failed or refused to authenticate: nothing is charged."""
+        """Fail an intent whose customer has failed or refused to authenticate. Nothing is charged."""
         intent.last_payment_error = authentication_failure(self._stored(intent).object)
         self._needs_instrument(intent, call)
 
     def settle(self, intent: PaymentIntent) -> None:
-        """The end of `processing`: the charge that is pending succeeds, or fails as its card does."""
+        """End `processing`: the pending charge succeeds or fails, as its card determines."""
         assert intent.latest_charge is not None, "an intent in processing has a pending charge"
         charge = self._database.charge(intent.latest_charge)
         assert charge is not None, "charges are never deleted"
@@ -244,7 +246,7 @@ class Confirming:
 
 
 def unexpected_state(intent: PaymentIntent, call: ApiCall, message: str) -> ExecutionError:
-    """The 400 of a step that the intent's state does not allow. It holds the intent as it is."""
+    """Returns the 400 for a step that the intent's state does not allow. It contains the intent."""
     code = "payment_intent_unexpected_state"
     return ExecutionError(message, code=code, payment_intent=shown(intent, call))
 
@@ -266,7 +268,7 @@ def _refuse_without_return(intent: PaymentIntent, plan: ConfirmPlan) -> None:
 
 
 def _authenticated() -> dict[str, Any]:
-    """What a charge says of an authentication that succeeded."""
+    """Returns the `three_d_secure` of a charge with a successful authentication."""
     return {
         "authentication_flow": "challenge",
         "electronic_commerce_indicator": "05",
@@ -279,7 +281,7 @@ def _authenticated() -> dict[str, Any]:
 
 
 def shown(intent: PaymentIntent, call: ApiCall) -> PaymentIntent | dict[str, Any]:
-    """An intent as its reader may see it: all of it, or what a browser may."""
+    """Returns the intent for a secret key, or its public fields for a browser's publishable key."""
     if not call.publishable:
         return intent
     return {name: value for name, value in msgspec.to_builtins(intent).items() if name in PUBLIC_FIELDS}

@@ -1,4 +1,4 @@
-"""`/_sandbox/`: what a test or a demo asks of the sandbox itself. Stripe has nothing of the kind, and no key is needed.
+"""`/_sandbox/`: the controls of the sandbox for tests and demos. Stripe has nothing like it, and they need no key.
 
     GET, POST, DELETE /_sandbox/faults    {"fault": "drop_after", "endpoint": "charges.create", "times": 1}
     GET, POST /_sandbox/settings          {"latency_ms": 200, "rate_per_s": 100, "charges": false}
@@ -7,7 +7,7 @@
     POST /_sandbox/refunds/{id}/fail      the bank returns a refund that had succeeded
     POST /_sandbox/charges/{id}/dispute   the bank disputes a charge
     POST /_sandbox/disputes/{id}/win      the bank decides for the merchant; `lose`: for the customer
-    GET /_sandbox/books                   every object, and sums to judge by: `audit.py`
+    GET /_sandbox/books                   every object, and the counts of `audit.py`
 
 Change together: `faults.Fault`, which is the body of a fault.
 """
@@ -25,7 +25,7 @@ from payment.stripe_sandbox.faults import ANY_ENDPOINT, Fault
 from payment.stripe_sandbox.objects import Dispute, RefundObject
 
 SKIP_MAX_S = 366 * 86_400
-"""A year: enough for every key to expire, and nowhere near the end of SQLite's or Python's time."""
+"""A year in seconds: enough for every key to expire, and far from the end of SQLite's or Python's time range."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ _JSON = "application/json"
 
 
 class SettingsChange(Struct, forbid_unknown_fields=True):
-    """What to change; what is left out stays."""
+    """The settings to change; the others stay."""
 
     latency_ms: Annotated[float, Meta(ge=0)] | None = None
     rate_per_s: Annotated[float, Meta(ge=0)] | None = None
@@ -42,7 +42,7 @@ class SettingsChange(Struct, forbid_unknown_fields=True):
 
 
 class ClockChange(Struct, forbid_unknown_fields=True):
-    """How far to put the clock forward: keys age, refunds settle."""
+    """How far to move the clock forward, in seconds: keys age, refunds settle."""
 
     skip_s: Annotated[float, Meta(ge=0, le=SKIP_MAX_S)]
 
@@ -73,7 +73,7 @@ class Control:
         return [web.route(method, f"/_sandbox/{name}", _guarded(handler)) for method, name, handler in table]
 
     async def show_faults(self, _: web.Request) -> web.Response:
-        return _shown({"faults": self._sandbox.faults.waiting})
+        return _shown({"faults": self._sandbox.faults.pending})
 
     async def add_fault(self, request: web.Request) -> web.Response:
         fault = await _body(request, Fault)
@@ -81,7 +81,7 @@ class Control:
         if fault.endpoint not in (*names, ANY_ENDPOINT):
             return _refused(f"no endpoint {fault.endpoint}; there are {', '.join(names)} and {ANY_ENDPOINT}")
         if not self._sandbox.faults.add(fault):
-            return _refused("too many faults are waiting")
+            return _refused("too many faults are pending")
         return await self.show_faults(request)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
@@ -122,7 +122,7 @@ class Control:
         return self._answer_bank(request, authenticated=False)
 
     def _answer_bank(self, request: web.Request, authenticated: bool) -> web.Response:
-        """Answer for the customer: 409 if the intent waits for no answer."""
+        """Answer in place of the customer; 409 if the intent waits for no answer."""
         account, intent_id = self._sandbox.account, request.match_info["id"]
         intent = account.database.intents.get(intent_id)
         if intent is None:
@@ -146,13 +146,13 @@ class Control:
         return _changed(self._sandbox.account.decide(request.match_info["id"], won=False))
 
     async def show_database(self, _: web.Request) -> web.Response:
-        """All that the account holds and has counted: `audit.py`."""
+        """Return every object of the account and its counts: `audit.py`."""
         self._sandbox.account.settle()
         return _shown(audit(self._sandbox.database, self._sandbox.counts))
 
 
 def _guarded(handler: Handler) -> Handler:
-    """A control body that is not what it should be gets a 400, and what is wrong with it."""
+    """Answer a malformed control body with a 400 that names the problem."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
@@ -169,7 +169,7 @@ async def _body(request: web.Request, kind: type[_T]) -> _T:
 
 def _changed(after: RefundObject | Dispute | None) -> web.Response:
     if after is None:
-        return _refused("there is no such object, or it stands so already", 409)
+        return _refused("there is no such object, or it has this status already", 409)
     return _shown({"id": after.id, "status": after.status})
 
 

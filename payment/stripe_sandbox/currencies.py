@@ -1,7 +1,7 @@
 """Which currencies can be charged, and which amounts of each: docs.stripe.com/currencies.
 
 All amounts are in Stripe's minor units, which are not always ISO's. Stripe's minimum depends on the currency that an
-account is paid out in; where its page gives none, 1 is taken.
+account is paid out in; where its page gives none, the minimum here is 1.
 """
 
 from payment.stripe_sandbox.errors import ApiError
@@ -53,7 +53,7 @@ MINIMUM = {
 }
 
 MAXIMUM = 99_999_999
-"""Eight digits, whatever the currency. (For a few, such as IDR, Stripe allows more.)"""
+"""Eight digits, in every currency. (For a few, such as IDR, Stripe allows more.)"""
 
 STEP = dict.fromkeys(THREE_DECIMAL, 10) | {"isk": 100, "ugx": 100}
 """The last digit of three decimals must be 0; ISK and UGX are written with two decimals that must be 00."""
@@ -68,21 +68,23 @@ def check_currency(currency: str) -> None:
 
 
 def check_amount(amount: int, currency: str) -> None:
-    """Refuse what can't be charged: too little, too much, or a fraction that the currency does not have."""
+    """Raise ApiError for an amount that can't be charged: too small, too large, or with a fraction that the currency
+    does not have.
+    """
     least = MINIMUM.get(currency, 1)
     if amount < least:
-        shown = in_words(least, currency)
+        shown = formatted_amount(least, currency)
         raise ApiError(f"Amount must be at least {shown}", code="amount_too_small", param="amount")
     if amount > MAXIMUM:
-        shown = in_words(MAXIMUM, currency)
+        shown = formatted_amount(MAXIMUM, currency)
         raise ApiError(f"Amount must be no more than {shown}", code="amount_too_large", param="amount")
     if amount % STEP.get(currency, 1):
         message = f"Invalid amount. In {currency}, it must be divisible by {STEP[currency]}."
         raise ApiError(message, code="invalid_charge_amount", param="amount")
 
 
-def in_words(amount: int, currency: str) -> str:
-    """`$0.50 usd`, `50 jpy`: an amount in minor units, for a message."""
+def formatted_amount(amount: int, currency: str) -> str:
+    """Returns an amount in minor units for a message: `$0.50 usd`, `50 jpy`."""
     if currency in ZERO_DECIMAL:
         return f"{amount} {currency}"
     decimals = 3 if currency in THREE_DECIMAL else 2

@@ -1,11 +1,11 @@
-"""Everything that must survive a restart or a kill -9, in one SQLite file: charges, refunds, used tokens, kept answers,
-and by `intents` and `events` what belongs to those.
+"""The data that must survive a restart or a kill -9, in one SQLite file: charges, refunds, used tokens, kept answers,
+and through `intents` and `events` their own tables.
 
-SQLite runs in the event loop's own thread: a transaction takes tens of microseconds, less than handing it to another
-thread would. The write-ahead log is handed to the operating system with each commit and forced to the disk only at
-checkpoints (`synchronous=NORMAL`): a process that dies loses nothing, a machine that loses power may lose the last
-moments, which a sandbox can bear. The file is held exclusively: two sandboxes on one directory would not know of each
-other's requests under way.
+SQLite runs in the event loop's own thread: a transaction takes tens of microseconds, less than passing it to another
+thread. Each commit passes the write-ahead log to the operating system, and only checkpoints force it to the disk
+(`synchronous=NORMAL`): a process that dies loses nothing, a machine that loses power may lose the last moments, which
+is acceptable for a sandbox. The file is locked exclusively: two sandboxes on one directory would not know of each
+other's executing requests.
 
 Change together: `SCHEMA` and its version; a file of another version is refused, not migrated.
 """
@@ -56,17 +56,19 @@ ACCOUNT_ID_BYTES = 8
 """Stripe's own ids of accounts have 16 characters."""
 
 CHECKPOINT_PAGES = 4_000
-"""16 MB of log, some 600 charges: four times SQLite's default. A page written often is then copied less."""
+"""Pages of the log between checkpoints: 16 MB, some 600 charges, four times SQLite's default, so that a page which is
+written often is copied less.
+"""
 CACHE_KIB = 16_000
-"""Keeps the indexes' pages at hand; SQLite's default of 2 MB holds those of some thousand charges."""
+"""The page cache, which holds the indexes; SQLite's default of 2 MB is enough for some thousand charges."""
 
 
 class DatabaseInUseError(Exception):
-    """The books can't be opened: another process has them, or they are not ours."""
+    """The database can't be opened: another process uses it, or another program made it."""
 
 
 class KeptAnswer(Struct, frozen=True):
-    """The answer kept for an idempotency key, and the request that it was the answer to."""
+    """The answer kept for an idempotency key, and the request that it answered."""
 
     path: str
     fingerprint: str
@@ -77,14 +79,14 @@ class KeptAnswer(Struct, frozen=True):
 
 
 class Database:
-    """One account's books. Every method is immediate; those that write must run inside `transaction()`."""
+    """One account's database. No method waits; those that write must run inside `transaction()`."""
 
     def __init__(
         self, directory: Path, wall_clock: Callable[[], float] = time.time, account_id: str | None = None
     ) -> None:
-        """Open the books in a directory, or begin new ones. Raise DatabaseInUseError if that can't be done.
+        """Open the database in a directory, or create it. Raises DatabaseInUseError if that fails.
 
-        `account_id` is the account's from now on; without it, the one that these books have had from their beginning.
+        `account_id` becomes the account's id; without it the database keeps the id that it was created with.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self._clock = wall_clock
@@ -108,13 +110,14 @@ class Database:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version not in (0, SCHEMA_VERSION):
             raise sqlite3.DatabaseError(
-                f"made by another release (version {version}, this one knows {SCHEMA_VERSION}): delete it to begin anew"
+                f"created by another release (version {version}, this one knows {SCHEMA_VERSION}): delete it to "
+                "begin anew"
             )
         if version == 0:
             self._db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
 
     def _account_id(self, given: str | None) -> str:
-        """The account's id, which stays the same for as long as these books are kept."""
+        """Returns the account's id, which stays the same for the life of the database."""
         self._db.execute("CREATE TABLE IF NOT EXISTS account (id TEXT NOT NULL)")
         row = self._db.execute("SELECT id FROM account").fetchone()
         if row is not None and given in (None, row[0]):
@@ -130,7 +133,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, also over a kill -9."""
+        """A transaction: all writes or none, also over a kill -9."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -141,7 +144,7 @@ class Database:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Inside a transaction: if the block raises, what it wrote is undone, and the transaction goes on."""
+        """A savepoint in a transaction: if the block raises, its writes are undone, and the transaction goes on."""
         self._db.execute("SAVEPOINT attempt")
         try:
             yield
@@ -152,15 +155,15 @@ class Database:
         self._db.execute("RELEASE attempt")
 
     def now(self) -> float:
-        """Seconds since 1970 by the sandbox's own clock, which may have been put forward."""
+        """Returns seconds since 1970 by the sandbox's own clock, which may have been moved forward."""
         return self._clock() + self._skipped_s
 
     def wall_clock(self) -> float:
-        """Seconds since 1970 by the machine's clock, for receivers that check the time of a signature."""
+        """Returns seconds since 1970 by the machine's clock, for receivers that check the time of a signature."""
         return self._clock()
 
     def skip(self, seconds: float) -> None:
-        """Put the clock forward, for good."""
+        """Move the clock forward permanently."""
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO facts VALUES ('skipped_s', ?)", [self._skipped_s + seconds])
         self._skipped_s += seconds
@@ -178,7 +181,7 @@ class Database:
     # Charges
 
     def add_charge(self, charge: Charge, card: str) -> None:
-        """`card` is its key, of `tokens.card_key`."""
+        """`card` is the card's key, of `tokens.card_key`."""
         self._db.execute(
             "INSERT INTO charges (id, card, transfer_group, payment_intent, currency, kept, object)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -204,12 +207,12 @@ class Database:
         return msgspec.json.decode(row[0], type=Charge) if row else None
 
     def card_of(self, charge_id: str) -> str:
-        """The key of the card that a charge was made with."""
+        """Returns the key of a charge's card."""
         (card,) = self._db.execute("SELECT card FROM charges WHERE id = ?", [charge_id]).fetchone()
         return str(card)
 
     def charges(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[Charge], bool]:
-        """One page, newest first, and whether there is more. `selected`: `transfer_group`, `payment_intent`."""
+        """Returns one page, newest first, and whether there is more. `selected`: `transfer_group`, `payment_intent`."""
         return read_page(self._db, "charges", selected, page, Charge)
 
     def all_charges(self) -> list[Charge]:
@@ -217,12 +220,12 @@ class Database:
         return [msgspec.json.decode(row[0], type=Charge) for row in rows]
 
     def kept(self) -> list[Money]:
-        """What was charged and not given back, by currency."""
+        """Returns what was charged and not refunded, by currency."""
         rows = self._db.execute("SELECT currency, SUM(kept) FROM charges GROUP BY currency HAVING SUM(kept) > 0")
         return [Money(amount, currency, {"card": amount}) for currency, amount in rows]
 
     def use_token(self, token: str) -> bool:
-        """Use a single-use token up; False if it was used before."""
+        """Mark a single-use token as used; returns False if it was used before."""
         return self._db.execute("INSERT OR IGNORE INTO used_tokens VALUES (?)", [token]).rowcount == 1
 
     # Refunds
@@ -235,20 +238,20 @@ class Database:
         )
 
     def settle_refund(self, refund: RefundObject) -> None:
-        """Write a refund's last state: it waits for nothing any more."""
+        """Write a refund's final state."""
         self._db.execute(
             "UPDATE refunds SET settles_at = NULL, settles_as = NULL, object = ? WHERE id = ?",
             [msgspec.json.encode(refund), refund.id],
         )
 
     def refunds_to_settle(self) -> list[tuple[RefundObject, str]]:
-        """The refunds whose time has come, each with the status that it now takes."""
+        """Returns the refunds that are due to settle, each with its final status."""
         query = "SELECT object, settles_as FROM refunds WHERE settles_at <= ?"
         rows = self._db.execute(query, [self.now()])
         return [(msgspec.json.decode(data, type=RefundObject), status) for data, status in rows]
 
     def next_settlement_at(self) -> float | None:
-        """When the next refund or intent in `processing` takes its last state, in seconds since 1970."""
+        """Returns when the next refund or intent in `processing` settles, in seconds since 1970."""
         query = (
             "SELECT MIN(at) FROM (SELECT MIN(settles_at) AS at FROM refunds"
             " UNION ALL SELECT MIN(settles_at) FROM intents)"
@@ -264,7 +267,7 @@ class Database:
         self._db.execute("UPDATE refunds SET object = ? WHERE id = ?", [msgspec.json.encode(refund), refund.id])
 
     def refunds(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[RefundObject], bool]:
-        """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
+        """Returns one page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
         return read_page(self._db, "refunds", selected, page, RefundObject)
 
     def all_refunds(self) -> list[RefundObject]:
@@ -283,7 +286,7 @@ class Database:
         self._db.execute("UPDATE disputes SET object = ? WHERE id = ?", [msgspec.json.encode(dispute), dispute.id])
 
     def disputes_of(self, charge_id: str) -> list[Dispute]:
-        """All of a charge, newest first."""
+        """Returns all disputes of a charge, newest first."""
         rows = self._db.execute("SELECT object FROM disputes WHERE charge = ? ORDER BY seq DESC", [charge_id])
         return [msgspec.json.decode(row[0], type=Dispute) for row in rows]
 
@@ -296,7 +299,7 @@ class Database:
         return msgspec.json.decode(row[0], type=Dispute) if row else None
 
     def disputes(self, selected: dict[str, str], page: ObjectPage) -> tuple[list[Dispute], bool]:
-        """One page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
+        """Returns one page, newest first, and whether there is more. `selected`: `charge`, `payment_intent`."""
         return read_page(self._db, "disputes", selected, page, Dispute)
 
     # Idempotency keys
@@ -307,16 +310,16 @@ class Database:
         return KeptAnswer(*row) if row else None
 
     def keep_answer(self, key: str, answer: KeptAnswer) -> None:
-        """Keep an answer; one that was kept for the same key and has expired makes room."""
+        """Keep an answer; it replaces an expired one of the same key."""
         row = [key, *(getattr(answer, name) for name in KeptAnswer.__struct_fields__)]
         self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def note_strange_key(self, key: str, fingerprint: str) -> None:
-        """Note that a key came with parameters other than those it first came with."""
+        """Note that a key was used with other parameters than the first time."""
         self._db.execute("INSERT OR IGNORE INTO strange_keys VALUES (?, ?)", [key, fingerprint])
 
     def parameter_sets(self) -> dict[str, int]:
-        """Keys that were used with more than one set of parameters, and with how many."""
+        """Returns the keys that were used with more than one set of parameters, and with how many."""
         rows = self._db.execute("SELECT key, COUNT(*) + 1 FROM strange_keys GROUP BY key")
         return dict(rows)
 
@@ -324,7 +327,7 @@ class Database:
         return int(self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     def keys_reused_late(self) -> int:
-        """How often a key was used again after it had expired, and was executed anew."""
+        """Returns how often a key was used again after it had expired, and was executed again."""
         return int(self._fact("keys_reused_late"))
 
 

@@ -1,9 +1,9 @@
 """Delivers events to webhook endpoints, signed as Stripe signs them, until each one is acknowledged.
 
 An answer of 2xx within `TIMEOUT_S` acknowledges. Otherwise the delivery is repeated with a delay that doubles, and
-given up after `GIVE_UP_S`. Deliveries run side by side, so they come in any order, and one whose answer was lost comes
-twice. They survive a restart. What takes time in the account (refunds, payments in `processing`) is settled here too,
-so that its events come without a request.
+given up after `GIVE_UP_S`. Deliveries run concurrently, so they arrive in any order, and one whose answer was lost
+arrives twice. They survive a restart. Delayed changes of the account (refunds, payments in `processing`) are settled
+here too, so that their events are sent without a request.
 
 It must never hold a transaction open while it waits for an endpoint.
 """
@@ -20,21 +20,21 @@ from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.event_records import WebhookDelivery
 
 TIMEOUT_S = 10.0
-"""How long an endpoint may take to answer: a receiver has to answer before it works."""
+"""How long an endpoint may take to answer, in seconds: a receiver has to answer before it handles the event."""
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 3600.0
-"""The delay before the first repetition, and the longest one."""
+"""The delay before the first repetition, and the longest one, in seconds."""
 GIVE_UP_S = 3 * 86_400.0
-"""Stripe tries for up to three days."""
+"""In seconds: Stripe tries for up to three days."""
 AT_ONCE = 16
-"""Deliveries under way at the same time: enough to be out of order, too few to flood a receiver."""
+"""Concurrent deliveries: enough to be out of order, too few to flood a receiver."""
 
 Post = Callable[[str, bytes, dict[str, str]], Awaitable[bool]]
-"""Sends a body to a URL; whether it was acknowledged."""
+"""Sends a body to a URL; returns whether it was acknowledged."""
 
 
 class Deliverer:
-    """Makes the deliveries that are due, one batch after the other. `settle` brings the account up to its clock."""
+    """Makes the deliveries that are due, one batch after the other. `settle` applies the account's delayed changes."""
 
     def __init__(self, database: Database, settle: Callable[[], None], post: Post) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Deliverer:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Look for deliveries now: an event was recorded, or the clock was put forward."""
+        """Check for due deliveries now: an event was recorded, or the clock was moved forward."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class Deliverer:
                 continue
 
     async def deliver(self) -> bool:
-        """Make one batch of the deliveries that are due; whether there were any."""
+        """Make one batch of the due deliveries; returns whether there were any."""
         due = self._database.events.deliveries_due(self._database.now(), AT_ONCE)
         await asyncio.gather(*(self._attempt(delivery) for delivery in due))
         return bool(due)
@@ -70,7 +70,7 @@ class Deliverer:
         records = self._database.events
         endpoint, event = records.endpoint(delivery.endpoint), records.get(delivery.event)
         if endpoint is None or event is None:
-            return  # the endpoint was deleted in between, and its deliveries with it
+            return  # the endpoint was deleted in the meantime, and its deliveries with it
         body = msgspec.json.encode(event)
         sent_at = int(self._database.wall_clock())
         headers = {
@@ -89,13 +89,13 @@ class Deliverer:
 
 
 def signature(secret: str, sent_at: int, body: bytes) -> str:
-    """The header by which a receiver knows that Stripe sent the body, and when (seconds since 1970)."""
+    """Returns the header with which a receiver verifies that Stripe sent the body, and when (seconds since 1970)."""
     signed = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={sent_at},v1={signed}"
 
 
 def poster(session: ClientSession) -> Post:
-    """Posts over a session. A redirect acknowledges nothing, as with Stripe."""
+    """Returns a function that posts over a session. A redirect acknowledges nothing, as with Stripe."""
 
     async def post(url: str, body: bytes, headers: dict[str, str]) -> bool:
         timeout = ClientTimeout(total=TIMEOUT_S)

@@ -1,6 +1,6 @@
-"""Disputes: what becomes of a charge whose card says so (`tok_createDispute`), and the endpoints that show them.
+"""Disputes: the disputes of charges of disputing cards (`tok_createDispute`), and the endpoints that show them.
 
-A bank decides by the words of Stripe's testing page in `evidence[uncategorized_text]` (docs.stripe.com/testing,
+A bank decides by the texts of Stripe's testing page in `evidence[uncategorized_text]` (docs.stripe.com/testing,
 disputes), by `/v1/disputes/{id}/close`, which loses, or by `/_sandbox/disputes/{id}/win` and `…/lose`.
 """
 
@@ -13,11 +13,11 @@ from payment.stripe_sandbox.tokens import card_of
 
 WINNING, LOSING, ESCALATING = "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"
 OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
-"""Statuses of a dispute that the bank has not decided."""
+"""Statuses of a dispute that the bank has not decided yet."""
 
 
 class Disputes:
-    """The endpoints of `/v1/disputes`, and the bank."""
+    """The endpoints of `/v1/disputes`, and the bank's decisions."""
 
     def __init__(self, database: Database, events: Events) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Disputes:
         return ObjectList(disputes, more, "/v1/disputes")
 
     def update(self, call: ApiCall) -> Result:
-        """Evidence; with `submit`, or none said, it goes to the bank at once."""
+        """Update evidence. Unless `submit` is false, it goes to the bank at once."""
         params = call.params
         params.allow("evidence[*]", "metadata", "metadata[*]", "submit")
         dispute = self._found(call.object_id)
@@ -68,7 +68,7 @@ class Disputes:
         return dispute
 
     def open(self, charge: Charge) -> Dispute | None:
-        """The bank disputes a charge. None: it has not succeeded. Runs inside a transaction of the books."""
+        """Open a dispute of a charge; returns None if the charge has not succeeded. Must run inside a transaction."""
         if charge.status != "succeeded":
             return None
         dispute = new_dispute(charge, card_of(self._database.card_of(charge.id)), int(self._database.now()))
@@ -79,7 +79,9 @@ class Disputes:
         return dispute
 
     def decide(self, dispute: Dispute, *, won: bool, call: ApiCall | None = None) -> bool:
-        """The bank decides, perhaps anew. False: it had decided so before. Runs inside a transaction of the books."""
+        """Decide a dispute, perhaps again; returns False if it has this decision already. Must run inside a
+        transaction.
+        """
         before, inquiry = dispute.status, dispute.status.startswith("warning")
         dispute.status = ("warning_closed" if inquiry else "won") if won else "lost"
         if dispute.status == before:

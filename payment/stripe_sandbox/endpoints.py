@@ -1,7 +1,7 @@
 """The endpoints of charges, refunds and the balance.
 
-Each takes a call and returns an object, a list, or a declined card. What is refused is raised as ApiError. An endpoint
-never waits, and a POST always runs inside a transaction of the books.
+Each takes a call and returns an object, a list, or the answer of a declined card. A refused call raises ApiError. An
+endpoint never waits, and a POST always runs inside a transaction.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from payment.stripe_sandbox.calls import (
     selected,
 )
 from payment.stripe_sandbox.charging import Charging, Purchase
-from payment.stripe_sandbox.currencies import check_amount, check_currency, in_words
+from payment.stripe_sandbox.currencies import check_amount, check_currency, formatted_amount
 from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.errors import (
     ApiError,
@@ -37,7 +37,9 @@ from payment.stripe_sandbox.params import Params
 from payment.stripe_sandbox.tokens import card_of
 
 REFUND_DELAY_S = 2.0
-"""How long until a refund takes its last status (`tok_pendingRefund`, `tok_refundFail`): Stripe says "later"."""
+"""How long until a refund takes its final status (`tok_pendingRefund`, `tok_refundFail`), in seconds: Stripe documents
+"later".
+"""
 ACCOUNT_CURRENCY = "usd"
 REFUND_REASONS = ("duplicate", "fraudulent", "requested_by_customer")
 TEXTS_ON_CHARGE = (
@@ -62,7 +64,7 @@ class Endpoints:
         refund_delay_s: float = REFUND_DELAY_S,
         charges: Callable[[], bool],
     ) -> None:
-        """`charges` says whether the account may create charges by the Charges API."""
+        """`charges` returns whether the account may create charges by the Charges API."""
         self._database = database
         self._events = events
         self._charging = charging
@@ -85,7 +87,7 @@ class Endpoints:
         )
 
     def create_charge(self, call: ApiCall) -> Result:
-        """Charge a card: a charge that succeeded, or a 402 and a charge that failed."""
+        """Charge a card. Returns a succeeded charge, or a 402 with a failed charge."""
         params = call.params
         params.allow(
             "amount", "currency", "source", "capture", "metadata", "metadata[*]", "shipping[*]",
@@ -113,7 +115,7 @@ class Endpoints:
         return self._charge(call.object_id)
 
     def update_charge(self, call: ApiCall) -> Result:
-        """What is written on a charge may be changed, what it charged may not."""
+        """Update a charge's texts and metadata; its amount and card can't be changed."""
         params = call.params
         params.allow(
             "description", "metadata", "metadata[*]", "receipt_email", "shipping[*]", "transfer_group", "customer",
@@ -134,7 +136,7 @@ class Endpoints:
         return charge
 
     def list_charges(self, call: ApiCall) -> Result:
-        """Newest first, failed ones too."""
+        """List charges, newest first, failed ones included."""
         params = call.params
         params.allow("transfer_group", "payment_intent", "customer", *PAGE_PARAMS)
         refuse_unsupported(params)
@@ -144,7 +146,7 @@ class Endpoints:
         return ObjectList(charges, more, "/v1/charges")
 
     def create_refund(self, call: ApiCall) -> Result:
-        """Give back a charge, or a part of it: all that is left of it where no amount is named."""
+        """Refund a charge or a part of it; without an amount all that is left of it."""
         params = call.params
         params.allow(
             "charge", "payment_intent", "amount", "currency", "metadata", "metadata[*]", "reason",
@@ -160,7 +162,7 @@ class Endpoints:
         refund = _new_refund(charge, amount, begins, int(self._database.now()), metadata, reason)
         settles_at = self._database.now() + self._refund_delay_s if begins != ends else None
         self._database.add_refund(refund, settles_at, ends if begins != ends else None)
-        self._book_back(charge, amount)
+        self._restore_refundable(charge, amount)
         self._events.record("refund.created", refund, call)
         self._events.record("charge.refunded", charge, call)
         return refund
@@ -188,7 +190,7 @@ class Endpoints:
         return ObjectList(refunds, more, "/v1/refunds")
 
     def retrieve_account(self, call: ApiCall) -> Result:
-        """The account that the key belongs to."""
+        """Return the account that the key belongs to."""
         call.params.allow()
         return AccountObject(self._database.account_id)
 
@@ -198,17 +200,17 @@ class Endpoints:
         return Balance([nothing], self._database.kept() or [nothing])
 
     def settle_refunds(self) -> None:
-        """Let the refunds whose time has come take their last status. A failed one gives its amount to the charge.
+        """Set the final status of the refunds that are due. A failed one returns its amount to the charge.
 
-        Runs inside a transaction of the books.
+        Must run inside a transaction.
         """
         for refund, status in self._database.refunds_to_settle():
             self._settle(refund, status)
 
     def fail_refund(self, refund: RefundObject) -> bool:
-        """The bank returns a refund, as it may for 30 days. False: it had failed or was canceled already.
+        """Let the bank return a refund, as it may for 30 days. Returns False if it had failed or was canceled already.
 
-        Runs inside a transaction of the books.
+        Must run inside a transaction.
         """
         if refund.status in ("failed", "canceled"):
             return False
@@ -221,13 +223,13 @@ class Endpoints:
         if status == "failed":
             refund.failure_reason = "expired_or_canceled_card"
             refund.failure_balance_transaction = new_id("txn")
-            self._book_back(self._charge(refund.charge), -refund.amount)
+            self._restore_refundable(self._charge(refund.charge), -refund.amount)
         self._database.settle_refund(refund)
         self._events.record("refund.updated", refund, None)
         if status == "failed":
             self._events.record("refund.failed", refund, None)
 
-    def _book_back(self, charge: Charge, amount: int) -> None:
+    def _restore_refundable(self, charge: Charge, amount: int) -> None:
         charge.amount_refunded += amount
         charge.refunded = charge.amount_refunded == charge.amount
         self._database.change_charge(charge)
@@ -250,7 +252,7 @@ class Endpoints:
             raise no_such("payment_intent", intent_id, param="payment_intent")
 
     def _refundable(self, params: Params) -> Charge:
-        """The charge that is named by its id, or by its intent's. Raise ApiError if it can't be refunded."""
+        """Returns the charge that is named by its id or by its intent's. Raises ApiError if it can't be refunded."""
         charge_id, intent_id = params.text("charge"), params.text("payment_intent")
         if charge_id is None and intent_id is None:
             message = "One of the following params should be provided for this request: payment_intent or charge."
@@ -286,7 +288,7 @@ class Endpoints:
 
 
 def _read_purchase(params: Params) -> tuple[Purchase, str]:
-    """What a charge's parameters want, still without a card; and the source to charge."""
+    """Returns the purchase of a charge's parameters, still without a card, and the source to charge."""
     amount, currency = params.integer("amount"), params.required("currency").lower()
     if amount is None:
         raise missing("amount")
@@ -335,7 +337,7 @@ def _refund_amount(charge: Charge, asked: int | None) -> int:
     if asked is None:
         return left
     if asked > left:
-        whole, rest = in_words(asked, charge.currency), in_words(left, charge.currency)
+        whole, rest = formatted_amount(asked, charge.currency), formatted_amount(left, charge.currency)
         message = f"RefundObject amount ({whole}) is greater than unrefunded amount on charge ({rest})"
         raise ExecutionError(message, param="amount")
     return asked

@@ -1,7 +1,7 @@
-"""Stripe's error bodies, and the one exception that stands for a request that was refused.
+"""Stripe's error bodies, and the exceptions for refused requests.
 
 Shapes, types and codes are those of docs.stripe.com/api/errors, /error-codes and /rate-limits. A secret key is only
-ever repeated masked. Change together: `endpoints.py` and `params.py`, which raise these.
+ever shown masked. Change together: `endpoints.py` and `params.py`, which raise these.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ MASK_KEEPS_CHARS = 4
 
 
 class SandboxAnswer(Struct):
-    """A status, a body and headers: what a request gets, unless a fault breaks it on the way."""
+    """A status, a body and headers: the answer to a request, unless a fault changes it."""
 
     status: int
     body: bytes
@@ -25,7 +25,7 @@ class SandboxAnswer(Struct):
 
 
 class ErrorDetail(Struct):
-    """The object under `error`. Stripe leaves out what does not apply."""
+    """The object under `error`. Stripe leaves out fields that do not apply."""
 
     type: str
     message: str
@@ -46,7 +46,7 @@ class ErrorDetail(Struct):
 
 
 class ApiError(Exception):
-    """A request that Stripe refuses before it executes it. Nothing is kept, for its idempotency key neither."""
+    """A request that is refused before it executes. Nothing is kept, not even for its idempotency key."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ApiError(Exception):
 
 
 class ExecutionError(ApiError):
-    """A request that is refused while it executes: the error is kept for its idempotency key, nothing else is."""
+    """A request that is refused while it executes. Only the error is kept, for its idempotency key."""
 
 
 def missing(param: str, message: str | None = None) -> ApiError:
@@ -75,7 +75,7 @@ def missing(param: str, message: str | None = None) -> ApiError:
 
 
 def no_such(kind: str, id: str, *, param: str, status: int = 400) -> ExecutionError:
-    """An id that names nothing: 404 where it stands in the path, 400 where it is a parameter."""
+    """Returns the error of an unknown id: 404 where it is in the path, 400 where it is a parameter."""
     return ExecutionError(f"No such {kind}: '{id}'", status=status, code="resource_missing", param=param)
 
 
@@ -100,7 +100,9 @@ def wrong_version(version: str) -> ApiError:
 
 
 def charges_unsupported() -> ExecutionError:
-    """What an account gets that may not use the Charges API: docs.stripe.com/payments/payment-intents/migration."""
+    """Returns the error for an account that may not use the Charges API:
+    docs.stripe.com/payments/payment-intents/migration.
+    """
     message = (
         "This API surface is unsupported. Your account can't create charges with the Charges API; "
         "use the Payment Intents API instead: https://docs.stripe.com/payments/payment-intents/migration/charges."
@@ -109,14 +111,14 @@ def charges_unsupported() -> ExecutionError:
 
 
 def wrong_key(key: str) -> ApiError:
-    """Masked as Stripe does it: a log with this message must not hold a key."""
+    """Returns the error of a wrong key. It masks the key as Stripe does, so that a log with it holds no key."""
     shown = key[-MASK_KEEPS_CHARS:] if len(key) > 3 * MASK_KEEPS_CHARS else ""
     headers = {"WWW-Authenticate": 'Bearer realm="Stripe"'}
     return ApiError(f"Invalid API Key provided: {'*' * 8}{shown}", status=401, headers=headers)
 
 
 def forbidden(key: str, account_id: str, right: str) -> ApiError:
-    """What a restricted key gets that lacks a permission. Stripe names the account here, and no code."""
+    """Returns the error of a restricted key without a permission. Stripe names the account in it, and gives no code."""
     message = (
         f"The provided key '{key[:8]}{'*' * 8}{key[-MASK_KEEPS_CHARS:]}' does not have the required permissions for "
         f"this endpoint on account '{account_id}'. "
@@ -144,7 +146,7 @@ def rate_limited(reason: str) -> ApiError:
 
 
 def lock_timeout() -> ApiError:
-    """A 429 that says nothing about the rate: something else is working on the same object."""
+    """Returns a 429 that is not about the rate: another request is changing the same object."""
     message = (
         "This object cannot be accessed right now because another API request or Stripe process "
         "is currently accessing it. If you see this error intermittently, retry the request."
@@ -161,7 +163,7 @@ def key_in_use(key: str) -> ApiError:
 
 
 def key_reused(key: str, sameness: str) -> ApiError:
-    """`sameness` says what differs: the parameters, or the endpoint."""
+    """`sameness` names what must be the same: the parameters, or the endpoint."""
     message = (
         f"Keys for idempotent requests can only be used {sameness}. "
         f"Try using a key other than '{key}' if you meant to execute a different request."
@@ -170,7 +172,7 @@ def key_reused(key: str, sameness: str) -> ApiError:
 
 
 def server_error() -> SandboxAnswer:
-    """A 500. It is an answer, not an exception: Stripe keeps it for the key like any other."""
+    """Returns a 500. It is an answer, not an exception: Stripe keeps it for the key like any other."""
     message = "An unknown error occurred"
     return ErrorDetail("api_error", message).answer(500, {"Stripe-Should-Retry": "false"})
 
@@ -185,7 +187,7 @@ def card_error(
     payment_intent: Any = UNSET,
     payment_method: Any = UNSET,
 ) -> SandboxAnswer:
-    """A 402: the card was declined, and the failed charge is in the account."""
+    """Returns a 402: the card was declined, and the failed charge is stored."""
     named = param if param is not None else UNSET
     detail = ErrorDetail(
         "card_error",

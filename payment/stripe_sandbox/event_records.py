@@ -1,4 +1,4 @@
-"""The rows of events, of webhook endpoints, and of the deliveries still to be made."""
+"""The tables of events, of webhook endpoints, and of pending deliveries."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CREATE INDEX deliveries_by_time ON deliveries (due_at);
 
 
 class StripeEvent(Struct, kw_only=True):
-    """Something that happened to an object, with the object as it was then. `created` in seconds since 1970."""
+    """A change of an object, with the object as it was then. `created` is in seconds since 1970."""
 
     id: str
     object: Literal["event"] = "event"
@@ -38,7 +38,7 @@ class StripeEvent(Struct, kw_only=True):
 
 
 class WebhookEndpoint(Struct, kw_only=True):
-    """An address that events are delivered to. `secret` is shown once, when it is made."""
+    """An address that events are delivered to. `secret` is shown once, when the endpoint is created."""
 
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
@@ -54,12 +54,12 @@ class WebhookEndpoint(Struct, kw_only=True):
     url: str
 
     def wants(self, kind: str) -> bool:
-        """Whether it is to get events of this type."""
+        """Whether the endpoint gets events of this type."""
         return self.status == "enabled" and (kind in self.enabled_events or ALL_EVENTS in self.enabled_events)
 
 
 class WebhookDelivery(Struct, frozen=True):
-    """An event that an endpoint has not acknowledged. `attempts` were made, the first at `first_at`."""
+    """An event that an endpoint has not acknowledged after `attempts` attempts, the first at `first_at`."""
 
     event: str
     endpoint: str
@@ -74,7 +74,7 @@ class EventRecords:
         self._db = db
 
     def add(self, event: StripeEvent, now: float) -> bool:
-        """Add an event, and a delivery to each endpoint that wants it; whether there is one."""
+        """Add an event, and a delivery to each endpoint that wants it. Returns whether there is a delivery."""
         wanting = [endpoint for endpoint in self.endpoints() if endpoint.wants(event.type)]
         event.pending_webhooks = len(wanting)
         self._db.execute(
@@ -92,7 +92,9 @@ class EventRecords:
     def page(
         self, page: ObjectPage, kinds: Sequence[str] = (), delivered: bool | None = None
     ) -> tuple[list[StripeEvent], bool]:
-        """One page, newest first, and whether there is more; of some types, or of what is delivered or is not."""
+        """Returns one page, newest first, and whether there is more; filtered by types, or by whether events are
+        delivered.
+        """
         selected: dict[str, str | int | Sequence[str]] = {}
         if kinds:
             selected["type"] = kinds
@@ -118,7 +120,7 @@ class EventRecords:
         return msgspec.json.decode(row[0], type=WebhookEndpoint) if row else None
 
     def secret(self, endpoint_id: str) -> str:
-        """The signing secret of an endpoint that exists."""
+        """Returns the signing secret of an existing endpoint."""
         row = self._db.execute("SELECT secret FROM webhook_endpoints WHERE id = ?", [endpoint_id]).fetchone()
         return str(row[0])
 
@@ -130,7 +132,7 @@ class EventRecords:
         return read_page(self._db, "webhook_endpoints", {}, page, WebhookEndpoint)
 
     def delete_endpoint(self, endpoint_id: str) -> None:
-        """Delete an endpoint and what was still to be delivered to it."""
+        """Delete an endpoint and its pending deliveries."""
         self._db.execute("DELETE FROM deliveries WHERE endpoint = ?", [endpoint_id])
         self._db.execute("DELETE FROM webhook_endpoints WHERE id = ?", [endpoint_id])
 
@@ -141,12 +143,12 @@ class EventRecords:
         return [WebhookDelivery(*row) for row in self._db.execute(query, [now, limit])]
 
     def next_delivery_at(self) -> float | None:
-        """When the next delivery is due, in seconds since 1970."""
+        """Returns when the next delivery is due, in seconds since 1970."""
         (due_at,) = self._db.execute("SELECT MIN(due_at) FROM deliveries").fetchone()
         return None if due_at is None else float(due_at)
 
     def end_delivery(self, delivery: WebhookDelivery) -> None:
-        """Forget a delivery that was acknowledged, or given up."""
+        """Delete a delivery that was acknowledged or given up."""
         key = [delivery.event, delivery.endpoint]
         if self._db.execute("DELETE FROM deliveries WHERE event = ? AND endpoint = ?", key).rowcount == 0:
             return

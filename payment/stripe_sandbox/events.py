@@ -1,6 +1,6 @@
-"""What happened, as Stripe's events: recorded in the transaction in which it happened.
+"""Stripe's events, each recorded in the transaction of the change that it reports.
 
-It must never record an event of something that is rolled back: callers are inside the transaction of what they do.
+It must never record an event of a change that is rolled back: callers record inside the change's own transaction.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from payment.stripe_sandbox.event_records import StripeEvent
 from payment.stripe_sandbox.objects import ObjectList, new_id
 
 API_VERSION = "2026-10-28.endive"
-"""The sandbox's version: that of events, and of answers to requests that name none. The objects are always the same."""
+"""The sandbox's API version, of events and of answers to requests that name none. The objects do not depend on it."""
 
 
 class Events:
-    """Records events, and is the endpoints that show them."""
+    """Records events, and has the endpoints that show them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.on_delivery: Callable[[], None] | None = None
-        """Called when there is an event to deliver. It must not read it yet: its transaction is still open."""
+        """Called when there is an event to deliver. It must not read the event: the transaction is still open."""
 
     def table(self) -> tuple[Endpoint, ...]:
         return (
@@ -33,7 +33,7 @@ class Events:
         )
 
     def record(self, kind: str, subject: Struct, call: ApiCall | None) -> None:
-        """Record what happened to an object, as it is now. `call` is the request that did it, if one did."""
+        """Record an event of a changed object. `call` is the request that changed it, if one did."""
         request = {
             "id": call.request_id if call else None,
             "idempotency_key": call.idempotency_key if call else None,

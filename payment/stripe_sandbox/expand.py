@@ -1,4 +1,4 @@
-"""`expand`: ids replaced by the objects they name, as docs.stripe.com/expand has it.
+"""`expand`: replaces ids by the objects that they name, as in docs.stripe.com/expand.
 
 A path that the object does not have is refused before anything is executed.
 """
@@ -16,9 +16,9 @@ from payment.stripe_sandbox.pages import ObjectPage
 DEPTH_MAX = 4
 """Stripe's limit on nested expansions."""
 REFUNDS_SHOWN = 10
-"""Refunds listed in a charge: one page."""
+"""Number of refunds listed in a charge: one page."""
 NOTHING = ""
-"""The object of a field that Stripe can expand and that is always null here."""
+"""Marks a field that Stripe can expand and that is always null here."""
 
 EXPANDABLE: dict[str, dict[str, str]] = {
     "payment_intent": {
@@ -50,7 +50,7 @@ EXPANDABLE: dict[str, dict[str, str]] = {
     "payment_method": {"customer": NOTHING},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
 }
-"""The object behind each field that can be expanded, by the object that has the field."""
+"""By object type: the type behind each field that can be expanded."""
 
 
 class Expander:
@@ -65,7 +65,9 @@ class Expander:
         }
 
     def check(self, kind: str, lists: bool, paths: list[str]) -> list[list[str]]:
-        """The paths, parted at their dots. Raise ApiError for one that `kind`, or a list of it, does not have."""
+        """Returns the paths, split at their dots. Raises ApiError for one that `kind`, or a list of it, does not
+        have.
+        """
         return [self._checked(kind, lists, path) for path in paths]
 
     def _checked(self, kind: str, lists: bool, path: str) -> list[str]:
@@ -87,7 +89,7 @@ class Expander:
         return fields
 
     def expanded(self, shown: Any, paths: list[list[str]]) -> Any:
-        """An object of ours as plain JSON values, with these paths expanded."""
+        """Returns an object as plain JSON values, with these paths expanded."""
         plain = msgspec.to_builtins(shown)
         for path in paths:
             self._follow(plain, path)

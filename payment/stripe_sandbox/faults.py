@@ -1,7 +1,7 @@
-"""Which request breaks, and in what way. Faults are asked for over `/_sandbox/faults` and end with the process.
+"""The faults: which request gets one, and its effect. They are set over `/_sandbox/faults` and end with the process.
 
-A fault strikes instead of everything, in place of what the endpoint does or answers, or while the answer leaves.
-Change together: the enum, `app.py` (the first two) and `wire.py` (the last).
+A fault replaces the whole handling, the endpoint's execution or answer, or breaks the sending of the answer. Change
+together: the enum, `app.py` (the first two) and `wire.py` (the last).
 """
 
 import enum
@@ -12,13 +12,13 @@ from msgspec import Meta, Struct
 
 ANY_ENDPOINT = "*"
 DELAY_MAX_MS = 600_000
-"""Ten minutes: longer than any client waits."""
+"""Ten minutes in milliseconds: longer than any client waits."""
 FAULTS = 1_000
-"""Faults waiting at once: a bound, for each request looks through them."""
+"""Pending faults at once: a bound, because each request searches them."""
 
 
 class FaultKind(enum.Enum):
-    """What can be asked for. `*_before`: nothing has happened. `*_after`: the charge is on the books."""
+    """The kinds of faults. `*_before`: nothing was executed. `*_after`: the charge is stored."""
 
     DROP_BEFORE = "drop_before"
     DROP_AFTER = "drop_after"
@@ -29,34 +29,33 @@ class FaultKind(enum.Enum):
     RATE_LIMIT = "rate_limit"
     LOCK_TIMEOUT = "lock_timeout"
     HANG = "hang"
-    """Never answers; nothing has happened, and the key is free."""
+    """Never answers; nothing was executed, and the key is free."""
     HANG_AFTER = "hang_after"
     CUT_BODY = "cut_body"
-    """Acts, then sends the headers and half of the body, and closes."""
+    """Executes, then sends the headers and half of the body, and closes."""
     HTML = "html"
-    """A page of HTML with a 503, as a proxy in between would send it; nothing has happened."""
+    """A page of HTML with a 503, as from a proxy in between; nothing was executed."""
     HTML_AFTER = "html_after"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
-    """A 403, as a restricted key gets it that lacks the permission; the message names the account."""
+    """A 403, as for a restricted key without the permission; the message names the account."""
     LATE = "late"
-    """Breaks the connection at once; the request lands `delay_ms` later, as if the network had delayed it."""
+    """Breaks the connection at once; the request executes `delay_ms` later, as if the network had delayed it."""
     PROCESSING = "processing"
     """A payment that the request makes stays `processing` for `delay_ms`; the answer comes at once."""
     DELAY = "delay"
-    """Waits `delay_ms` while the request is under way (its key is in use), then acts and answers as ever."""
+    """Waits `delay_ms` while the request is executing (its key is in use), then executes and answers as usual."""
 
 
 CHECKED_ENDPOINT = "account.retrieve"
-"""What a client asks for by itself, now and then, to see whether the sandbox is there: faults that are counted and
-meant for any endpoint are not used up by it."""
+"""Endpoints of periodic health checks: counted faults for any endpoint are not used up by them."""
 
 
 class Fault(Struct, forbid_unknown_fields=True):
-    """A fault for the next `times` requests to an endpoint (null: for all), each with a probability.
+    """A fault for the next `times` requests to an endpoint (null: for all), which strikes each with a probability.
 
-    `delay_ms` passes first, whatever the kind but `late` and `processing`. With `about` only requests are struck that
-    name it: in their path, their parameters, or as the transfer group of the intent that they are about.
+    `delay_ms` passes first, except for `late` and `processing`. With `about` the fault strikes only requests that
+    contain this text: in their path, their parameters, or the transfer group of their intent.
     """
 
     fault: FaultKind
@@ -66,8 +65,8 @@ class Fault(Struct, forbid_unknown_fields=True):
     delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MAX_MS)] = 0
     about: str | None = None
 
-    def is_for(self, endpoint: str, words: str) -> bool:
-        if self.about is not None and self.about not in words:
+    def is_for(self, endpoint: str, text: str) -> bool:
+        if self.about is not None and self.about not in text:
             return False
         if self.endpoint == ANY_ENDPOINT:
             return endpoint != CHECKED_ENDPOINT or self.times is None
@@ -75,37 +74,39 @@ class Fault(Struct, forbid_unknown_fields=True):
 
 
 class Faults:
-    """The faults still to strike, oldest first."""
+    """The pending faults, oldest first."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._waiting: list[Fault] = []
+        self._pending: list[Fault] = []
 
     @property
-    def waiting(self) -> list[Fault]:
-        return list(self._waiting)
+    def pending(self) -> list[Fault]:
+        return list(self._pending)
 
     def add(self, fault: Fault) -> bool:
-        """Add a fault; False if there are too many."""
-        if len(self._waiting) >= FAULTS:
+        """Add a fault; returns False if there are too many."""
+        if len(self._pending) >= FAULTS:
             return False
-        self._waiting.append(fault)
+        self._pending.append(fault)
         return True
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self._pending.clear()
 
     @property
-    def by_words(self) -> bool:
-        """Whether it matters what requests are about."""
-        return any(fault.about is not None for fault in self._waiting)
+    def any_about(self) -> bool:
+        """Whether any fault has `about`, so that `strike` needs the request's text."""
+        return any(fault.about is not None for fault in self._pending)
 
-    def strike(self, endpoint: str, words: str = "") -> Fault | None:
-        """The fault that this request meets, if any. It is used up by meeting it. `words`: all that it names."""
-        for fault in self._waiting:
-            if fault.is_for(endpoint, words) and self._random.random() < fault.probability:
+    def strike(self, endpoint: str, text: str = "") -> Fault | None:
+        """Returns the fault that strikes this request, if any, and counts it as used. `text` is matched against
+        `about`.
+        """
+        for fault in self._pending:
+            if fault.is_for(endpoint, text) and self._random.random() < fault.probability:
                 if fault.times is not None:
                     fault.times -= 1
-                    self._waiting = [other for other in self._waiting if other.times != 0]
+                    self._pending = [other for other in self._pending if other.times != 0]
                 return fault
         return None

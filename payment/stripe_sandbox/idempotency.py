@@ -1,12 +1,12 @@
-"""One answer for an idempotency key, as docs.stripe.com/api/idempotent_requests has it.
+"""Idempotency keys, as in docs.stripe.com/api/idempotent_requests: one answer for one key.
 
-The first request with a key to be executed has its status and body kept: declines, 500s and errors of the execution
-included (`errors.ExecutionError`: a 400 for an intent in the wrong state, a 404 for an id that names nothing). The same
-request again gets them again. Other parameters or another endpoint are refused, and so is a request while the first is
-still under way. What was refused before it was executed (bad parameters, 401, 409, 429) leaves no trace on the key. A
-key expires after 24 hours, and is then as new.
+The status and body of the first executed request with a key are kept, declines, 500s and errors of the execution
+included (`errors.ExecutionError`: a 400 for an intent in the wrong state, a 404 for an unknown id). The same request
+gets them again. A request with other parameters or to another endpoint is refused, and so is one while the first is
+executing. A request that was refused before its execution (bad parameters, 401, 409, 429) leaves the key unused. A key
+expires after 24 hours, and is then unused again.
 
-It must never keep an answer outside the transaction that did what the answer says.
+It must never keep an answer outside the transaction of the execution.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from payment.stripe_sandbox.database import Database, KeptAnswer
 from payment.stripe_sandbox.errors import ApiError, SandboxAnswer, key_in_use, key_reused
 
 KEY_LIFE_S = 24 * 3600
-"""Stripe prunes keys when they are at least this old."""
+"""In seconds: Stripe prunes keys that are at least this old."""
 KEY_CHARS = 255
 """Stripe's limit."""
 
 
 class KeyedRequest(Struct, frozen=True):
-    """A POST that came with an idempotency key. `request_id` is the id of this very request."""
+    """A POST with an idempotency key. `request_id` is the id of this request."""
 
     key: str
     path: str
@@ -33,7 +33,7 @@ class KeyedRequest(Struct, frozen=True):
 
 
 class IdempotencyKeys:
-    """Who may execute under which key. Kept answers live in the books, requests under way only here."""
+    """The keys in use. Kept answers are in the database, executing requests only in memory."""
 
     def __init__(self, database: Database, key_life_s: float = KEY_LIFE_S) -> None:
         self._database = database
@@ -41,7 +41,7 @@ class IdempotencyKeys:
         self._under_way: dict[str, str] = {}
 
     def replay(self, request: KeyedRequest) -> SandboxAnswer | None:
-        """The kept answer, or None if this request is to be executed. Raise ApiError if it may not be."""
+        """Returns the kept answer, or None if this request is to be executed. Raises ApiError if it may not be."""
         if len(request.key) > KEY_CHARS:
             raise ApiError(f"Idempotency keys can be up to {KEY_CHARS} characters long.")
         kept = self._database.answer_for(request.key)
@@ -68,7 +68,7 @@ class IdempotencyKeys:
 
     @contextmanager
     def hold(self, request: KeyedRequest) -> Iterator[None]:
-        """Hold the key while its request is under way. Raise ApiError (409) if another one holds it."""
+        """Hold the key while its request is executing. Raises ApiError (409) if another request holds it."""
         holder = self._under_way.get(request.key)
         this = f"{request.path} {request.fingerprint}"
         if holder is not None:
@@ -82,7 +82,7 @@ class IdempotencyKeys:
             del self._under_way[request.key]
 
     def keep(self, request: KeyedRequest, answer: SandboxAnswer) -> None:
-        """Keep the answer to an executed request, inside the transaction of what it did."""
+        """Keep the answer to an executed request, inside the transaction of its execution."""
         if self._database.answer_for(request.key) is not None:
             self._database.count("keys_reused_late")
         answer.headers["Original-Request"] = request.request_id

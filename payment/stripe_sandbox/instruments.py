@@ -1,8 +1,8 @@
-"""What an intent is paid with: payment methods, card tokens, confirmation tokens; made, shown and used up.
+"""The instruments of payments: payment methods, card tokens and confirmation tokens, their creation and use.
 
-A card token makes one payment method. A payment method makes one payment, for there are no customers here to attach it
-to; a declined one may be tried again. A confirmation token confirms one intent. The test names (`tok_visa`,
-`pm_card_visa`) can be used any number of times: each use makes a payment method of its own.
+A card token makes one payment method. A payment method makes one payment, because the sandbox has no customers to
+attach it to; a declined one may be tried again. A confirmation token confirms one intent. The test names (`tok_visa`,
+`pm_card_visa`) can be used any number of times: each use creates a new payment method.
 """
 
 from datetime import UTC, datetime
@@ -57,7 +57,7 @@ def nested(prefix: str, field: str) -> str:
 
 
 class CardData(Struct):
-    """A card as a request has it: a token, or a number with what is printed beside it."""
+    """A card in a request: a token, or a number with expiry and security code."""
 
     token: str | None
     number: str | None
@@ -120,7 +120,7 @@ class Instruments:
         call.params.allow(*CARD_FIELDS, "card[name]", "card[currency]", *_address_fields(), *OTHER_TOKENS)
         for name in OTHER_TOKENS:
             if call.params.has(name.removesuffix("[*]")):
-                raise ApiError("The sandbox makes tokens of cards alone.", param=name.removesuffix("[*]"))
+                raise ApiError("The sandbox creates tokens only of cards.", param=name.removesuffix("[*]"))
         if not call.params.has("card"):
             raise missing("card")
         data = read_card(call.params, "", tokens=False)
@@ -151,7 +151,7 @@ class Instruments:
         return stored.object
 
     def create_confirmation_token(self, call: ApiCall) -> Result:
-        """As a test does it for the browser that it has not."""
+        """Create a confirmation token with a secret key, as a test does in place of a browser."""
         call.params.allow(
             "payment_method",
             *data_fields("payment_method_data"),
@@ -163,7 +163,7 @@ class Instruments:
         return self._new_confirmation_token(call)
 
     def create_confirmation_token_in_browser(self, call: ApiCall) -> Result:
-        """As Stripe.js does it, with a publishable key."""
+        """Create a confirmation token with a publishable key, as Stripe.js does."""
         if not call.publishable:
             raise ApiError("This API call can only be made with a publishable API key.", status=401)
         return self.create_confirmation_token(call)
@@ -207,7 +207,9 @@ class Instruments:
     # For the intents
 
     def make(self, data: CardData) -> StoredMethod:
-        """A new payment method. A card token that it is made from is used up. Raise ExecutionError if it can't be."""
+        """Returns a new payment method, and uses up the card token that it is made from. Raises ExecutionError if that
+        fails.
+        """
         key = (
             self._key_of_number(data)
             if data.token is None
@@ -216,12 +218,14 @@ class Instruments:
         return self._store(key, data.billing, data.expires)
 
     def use_source(self, name: str) -> str:
-        """The key of the card that the Charges API is to charge. Raise ExecutionError if it can't be."""
+        """Returns the key of the card of a source of the Charges API. Raises ExecutionError if it can't be used."""
         return self._use_token(name, "source")
 
     def named(self, name: str | None) -> StoredMethod:
-        """The payment method that a request names, `pm_card_…` included. Raise ExecutionError if it can't be used."""
-        assert name is not None, "the caller has looked"
+        """Returns the payment method that a request names, `pm_card_…` included. Raises ExecutionError if it can't be
+        used.
+        """
+        assert name is not None, "the caller has checked"
         if name in TEST_METHODS:
             return self._store(card_key(name), None, CARD_EXPIRES)
         stored = self._records.method(name)
@@ -237,7 +241,7 @@ class Instruments:
         return stored
 
     def use_confirmation_token(self, token_id: str, intent_id: str) -> tuple[ConfirmationToken, StoredMethod]:
-        """Use a confirmation token up for an intent: what the browser said, and the payment method it becomes."""
+        """Use up a confirmation token for an intent. Returns the token and its payment method."""
         found = self._records.confirmation_token(token_id)
         if found is None:
             raise no_such("confirmation_token", token_id, param="confirmation_token")
@@ -258,7 +262,7 @@ class Instruments:
         return StoredMethod(method, key, used=False)
 
     def _use_token(self, name: str, param: str) -> str:
-        """The key of the card behind a token, which is used up now."""
+        """Use up a token and return the key of its card."""
         made = self._records.token(name)
         if made is not None:
             token, key = made
@@ -274,7 +278,7 @@ class Instruments:
         return card_key(name)
 
     def _key_of_number(self, data: CardData) -> str:
-        """The key of the test card with a number. Raise ExecutionError, a card error, if there is none."""
+        """Returns the key of the test card with a number. Raises ExecutionError, a card error, if there is none."""
         number = data.number or ""
         digits = number.isascii() and number.isdigit()
         if not digits or len(number) not in NUMBER_DIGITS or not passes_luhn(number):
@@ -299,10 +303,10 @@ def token_already_used(name: str, param: str) -> ExecutionError:
 
 
 def read_method_data(params: Params, prefix: str) -> CardData:
-    """The card of `payment_method_data`, or of a payment method's own parameters."""
+    """Returns the card of `payment_method_data`, or of a payment method's own parameters."""
     kind = params.required(nested(prefix, "type"))
     if kind != "card":
-        raise ApiError(f"Invalid type: {kind}. The sandbox knows cards alone.", param=nested(prefix, "type"))
+        raise ApiError(f"Invalid type: {kind}. The sandbox supports only cards.", param=nested(prefix, "type"))
     if not params.has(nested(prefix, "card")):
         raise missing(nested(prefix, "card"))
     params.metadata()
@@ -310,7 +314,7 @@ def read_method_data(params: Params, prefix: str) -> CardData:
 
 
 def read_card(params: Params, prefix: str, *, tokens: bool = True) -> CardData:
-    """A card's parameters: complete, and of the right form."""
+    """Returns a card's parameters, checked for completeness and form."""
     billing = params.tree(nested(prefix, "billing_details"))
     token = params.text(nested(prefix, "card[token]")) if tokens else None
     if token is not None:
@@ -325,7 +329,7 @@ def read_card(params: Params, prefix: str, *, tokens: bool = True) -> CardData:
 
 
 def read_url(params: Params, name: str) -> str | None:
-    """An absolute URL."""
+    """Returns an absolute URL, or None where it is not given."""
     url = params.text(name)
     if url is not None and not url.partition("://")[2]:
         raise ApiError("Not a valid URL", code="url_invalid", param=name)

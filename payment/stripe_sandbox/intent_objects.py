@@ -1,7 +1,6 @@
-"""A PaymentIntent as it stands on the wire, and what it is paid with: payment method, token, confirmation token.
+"""The JSON of a PaymentIntent and of its instruments: payment method, token, confirmation token.
 
-They are kept in the accounts in this very form, the intent with its client secret. Fields the sandbox has no use for
-are null.
+The database stores them in this form, the intent with its client secret. Fields that the sandbox does not use are null.
 """
 
 import secrets
@@ -14,9 +13,9 @@ from payment.stripe_sandbox.objects import CARD_EXPIRES, Card, billing_details, 
 from payment.stripe_sandbox.tokens import TestCard
 
 SECRET_BYTES = 12
-"""Of randomness in a client secret: it is a bearer's right to confirm, and must not be guessed."""
+"""Bytes of randomness in a client secret: it authorises a confirm, and must not be guessable."""
 CONFIRMATION_TOKEN_LIFE_S = 12 * 3600
-"""Stripe lets a confirmation token expire after 12 hours."""
+"""In seconds: Stripe's confirmation tokens expire after 12 hours."""
 
 Status = Literal[
     "requires_payment_method", "requires_confirmation", "requires_action", "processing", "succeeded", "canceled"
@@ -35,11 +34,11 @@ PUBLIC_FIELDS = frozenset(
     "payment_method_types", "processing", "receipt_email", "setup_future_usage", "shipping", "source", "status",
     )
 )  # fmt: skip
-"""What a publishable key sees of an intent: docs.stripe.com/api/payment_intents/retrieve."""
+"""The fields of an intent that a publishable key gets: docs.stripe.com/api/payment_intents/retrieve."""
 
 
 class PaymentIntent(Struct, kw_only=True):
-    """A payment that is to be made at most once. Amounts in minor units, times in seconds since 1970."""
+    """A payment that is made at most once. Amounts in minor units, times in seconds since 1970."""
 
     id: str
     object: Literal["payment_intent"] = "payment_intent"
@@ -90,7 +89,7 @@ class PaymentIntent(Struct, kw_only=True):
 
 
 class PaymentMethod(Struct, kw_only=True):
-    """A card that can be charged: once, for the sandbox keeps no customers to attach it to."""
+    """A card that can be charged once: the sandbox has no customers to attach it to."""
 
     id: str
     object: Literal["payment_method"] = "payment_method"
@@ -107,7 +106,7 @@ class PaymentMethod(Struct, kw_only=True):
 
 
 class Token(Struct, kw_only=True):
-    """A card token, good for one use."""
+    """A card token for one use."""
 
     id: str
     object: Literal["token"] = "token"
@@ -120,7 +119,7 @@ class Token(Struct, kw_only=True):
 
 
 class ConfirmationToken(Struct, kw_only=True):
-    """What a browser collected: a payment method to be, and where to return to. Good for one confirm."""
+    """The data that a browser collected: the card of a future payment method, and the return URL. For one confirm."""
 
     id: str
     object: Literal["confirmation_token"] = "confirmation_token"
@@ -151,7 +150,7 @@ def new_payment_method(
 
 
 def method_card(card: TestCard, expires: tuple[int, int]) -> dict[str, Any]:
-    """A payment method's `card`."""
+    """Returns a payment method's `card`."""
     brand = card_brand(card.brand)
     line1, postal_code, cvc = card.checks
     return {
@@ -173,7 +172,7 @@ def method_card(card: TestCard, expires: tuple[int, int]) -> dict[str, Any]:
 
 
 def authentication_failure(method: PaymentMethod | None) -> ErrorDetail:
-    """`last_payment_error` of an intent whose customer did not authenticate."""
+    """Returns the `last_payment_error` of an intent whose customer did not authenticate."""
     message = (
         "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new "
         "PaymentMethod to attempt to fulfill this PaymentIntent again."

@@ -1,8 +1,8 @@
 """The parameters of an intent's requests, read and checked before anything is executed.
 
-What Stripe takes and the sandbox has not (customers, mandates, connected accounts, payment methods other than cards)
-is refused by name; what has no effect on a card's payment (`WITHOUT_EFFECT`) is taken. `payment_method_types` is
-unknown, as at our API version.
+Parameters that Stripe accepts and the sandbox does not implement (customers, mandates, connected accounts, payment
+methods other than cards) are refused by name; parameters without an effect on a card's payment (`WITHOUT_EFFECT`) are
+accepted. `payment_method_types` is unknown, as in this API version.
 """
 
 from typing import Any, TypeVar
@@ -60,7 +60,7 @@ CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_cu
 
 
 class ConfirmPlan(Struct):
-    """What a confirm is to do: with which instrument, and what to do if the customer has to authenticate."""
+    """The plan of a confirm: its instrument, and how the customer can authenticate."""
 
     payment_method: str | None
     data: CardData | None
@@ -74,14 +74,14 @@ class ConfirmPlan(Struct):
     shipping: dict[str, Any] | None
     request_three_d_secure: str | None
     amount: int | None
-    """What the client believes it pays (`amount_to_confirm`)."""
+    """The amount that the client expects (`amount_to_confirm`)."""
 
     def __repr__(self) -> str:
         return f"ConfirmPlan(return_url={self.return_url!r}, use_stripe_sdk={self.use_stripe_sdk})"
 
 
 def read_plan(params: Params) -> ConfirmPlan:
-    """A confirm's parameters; a create's too, which are then its instrument alone."""
+    """Returns the plan of a confirm's parameters, or of a create's, which name only an instrument."""
     _refuse_unsupported(params)
     instruments = [name for name in ("payment_method", "payment_method_data", "confirmation_token") if params.has(name)]
     if len(instruments) > 1:
@@ -104,7 +104,9 @@ def read_plan(params: Params) -> ConfirmPlan:
 
 
 def read_new_intent(params: Params, now_s: int) -> tuple[PaymentIntent, ConfirmPlan, bool]:
-    """An intent as its parameters want it, without its instrument; how to confirm it, and whether to."""
+    """Returns the intent of a create's parameters, without its instrument; the plan of its confirm, and whether to
+    confirm it.
+    """
     params.allow(*CREATE)
     amount, currency = params.integer("amount"), params.required("currency").lower()
     if amount is None:
@@ -139,7 +141,7 @@ def read_new_intent(params: Params, now_s: int) -> tuple[PaymentIntent, ConfirmP
 
 
 def change_details(intent: PaymentIntent, params: Params) -> None:
-    """What an update may change in any state: what is written on the intent, and not what it charges."""
+    """Apply the parameters that an update may change in any state: texts and metadata, not the amount."""
     intent.metadata = params.changed_metadata(intent.metadata)
     for name in TEXTS:
         if params.has(name):
@@ -149,7 +151,7 @@ def change_details(intent: PaymentIntent, params: Params) -> None:
 
 
 def read_amount(params: Params, intent: PaymentIntent) -> tuple[int, str]:
-    """Amount and currency as an update wants them."""
+    """Returns amount and currency after an update."""
     amount = params.integer("amount")
     currency = (params.text("currency") or intent.currency).lower()
     check_currency(currency)
@@ -159,7 +161,7 @@ def read_amount(params: Params, intent: PaymentIntent) -> tuple[int, str]:
 
 
 def _automatic(params: Params) -> dict[str, Any] | None:
-    """`automatic_payment_methods`: enabled where nothing is said, as since API version 2023-08-16."""
+    """Returns `automatic_payment_methods`: enabled by default, as since API version 2023-08-16."""
     enabled = params.boolean("automatic_payment_methods[enabled]")
     redirects = params.choice("automatic_payment_methods[allow_redirects]", "always", "never")
     if enabled is None and redirects is not None:
@@ -174,7 +176,7 @@ def _refuse_unsupported(params: Params) -> None:
     params.choice("capture_method", "automatic", "automatic_async")
     allowed = params.listed("allowed_payment_method_types")
     if (allowed and "card" not in allowed) or "card" in params.listed("excluded_payment_method_types"):
-        message = "No valid payment method types for this Payment Intent: the sandbox knows cards alone."
+        message = "No valid payment method types for this Payment Intent: the sandbox supports only cards."
         raise ApiError(message, code="payment_intent_invalid_parameter", param="allowed_payment_method_types")
 
 

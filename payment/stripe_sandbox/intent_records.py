@@ -1,4 +1,4 @@
-"""The rows of intents and of what they are paid with. Every method that writes must run inside a transaction."""
+"""The tables of intents and of their instruments. Every method that writes must run inside a transaction."""
 
 import sqlite3
 
@@ -39,14 +39,16 @@ class IntentRecords:
         self._db.execute("INSERT INTO intents (id, object) VALUES (?, ?)", [intent.id, msgspec.json.encode(intent)])
 
     def change(self, intent: PaymentIntent, authentication: str | None = None, settles_at: float | None = None) -> None:
-        """Write an intent. `authentication` is the id of the bank's page that is now open; `settles_at` a time."""
+        """Write an intent. `authentication` is the id of the open page of the bank; `settles_at` is in seconds since
+        1970.
+        """
         self._db.execute(
             "UPDATE intents SET authentication = ?, settles_at = ?, object = ? WHERE id = ?",
             [authentication, settles_at, msgspec.json.encode(intent), intent.id],
         )
 
     def change_details(self, intent: PaymentIntent) -> None:
-        """Write what does not concern its state: an open page of the bank stays open."""
+        """Write changes that do not concern the intent's state: an open page of the bank stays open."""
         self._db.execute("UPDATE intents SET object = ? WHERE id = ?", [msgspec.json.encode(intent), intent.id])
 
     def get(self, intent_id: str) -> PaymentIntent | None:
@@ -54,12 +56,12 @@ class IntentRecords:
         return msgspec.json.decode(row[0], type=PaymentIntent) if row else None
 
     def awaiting(self, authentication: str) -> PaymentIntent | None:
-        """The intent that waits for its customer at this page of the bank."""
+        """Returns the intent that waits for its customer at this page of the bank; None if there is none."""
         row = self._db.execute("SELECT object FROM intents WHERE authentication = ?", [authentication]).fetchone()
         return msgspec.json.decode(row[0], type=PaymentIntent) if row else None
 
     def to_settle(self, now: float) -> list[PaymentIntent]:
-        """The intents in `processing` whose time has come."""
+        """Returns the intents in `processing` that are due to settle."""
         rows = self._db.execute("SELECT object FROM intents WHERE settles_at <= ? ORDER BY settles_at", [now])
         return [msgspec.json.decode(row[0], type=PaymentIntent) for row in rows]
 
@@ -70,7 +72,7 @@ class IntentRecords:
         rows = self._db.execute("SELECT object FROM intents ORDER BY seq")
         return [msgspec.json.decode(row[0], type=PaymentIntent) for row in rows]
 
-    # What they are paid with
+    # Instruments
 
     def add_method(self, method: PaymentMethod, card: str) -> None:
         self._db.execute(
@@ -92,7 +94,7 @@ class IntentRecords:
         self._db.execute("UPDATE card_tokens SET object = ? WHERE id = ?", [msgspec.json.encode(token), token.id])
 
     def token(self, token_id: str) -> tuple[Token, str] | None:
-        """A card token that was made here, and the key of its card."""
+        """Returns a created card token and the key of its card; None if there is none."""
         row = self._db.execute("SELECT object, card FROM card_tokens WHERE id = ?", [token_id]).fetchone()
         return (msgspec.json.decode(row[0], type=Token), row[1]) if row else None
 
@@ -103,6 +105,6 @@ class IntentRecords:
         )
 
     def confirmation_token(self, token_id: str) -> tuple[ConfirmationToken, str] | None:
-        """A confirmation token and the key of its card."""
+        """Returns a confirmation token and the key of its card; None if there is none."""
         row = self._db.execute("SELECT object, card FROM confirmation_tokens WHERE id = ?", [token_id]).fetchone()
         return (msgspec.json.decode(row[0], type=ConfirmationToken), row[1]) if row else None

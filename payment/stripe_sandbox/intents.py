@@ -1,4 +1,4 @@
-"""PaymentIntents: how each one goes from state to state, and the endpoints that make it.
+"""PaymentIntents: their states, and the endpoints that change them.
 
     requires_payment_method --confirm--> succeeded | requires_action | processing | requires_payment_method (declined)
     requires_confirmation   --confirm--> likewise (its instrument was named before)
@@ -9,7 +9,7 @@
     any but processing, succeeded and canceled --cancel--> canceled
 
 An intent makes at most one charge that succeeds, and none once it is canceled: `succeeded` and `canceled` are final.
-Change together: `confirming.py`, which takes the steps.
+Change together: `confirming.py`, which makes these steps.
 """
 
 from payment.stripe_sandbox import intent_params
@@ -110,7 +110,7 @@ class Intents:
         return intent
 
     def _found(self, call: ApiCall) -> PaymentIntent:
-        """The intent of the path. Raise ApiError if there is none, or if the client secret is not its own."""
+        """Returns the intent of the path. Raises ApiError if there is none, or if the client secret is not its own."""
         secret = call.params.text("client_secret")
         if call.publishable and secret is None:
             raise secret_key_required()

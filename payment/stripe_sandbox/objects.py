@@ -1,7 +1,7 @@
-"""Stripe's objects as they stand on the wire: charge, refund, dispute, balance, list.
+"""The JSON of Stripe's objects: charge, refund, dispute, balance, list.
 
-Fields the sandbox has no use for are null. Objects are kept in the books in this very form. What a charge becomes later
-(refunded, a refund failed) is changed by `endpoints.py`, on these fields.
+Fields that the sandbox does not use are null. The database stores objects in this form. `endpoints.py` changes a
+charge's fields when it is refunded or a refund fails.
 """
 
 from random import Random
@@ -12,13 +12,13 @@ from msgspec import UNSET, Struct, UnsetType, field
 from payment.stripe_sandbox.tokens import Decline, TestCard
 
 ID_BITS = 96
-"""Of randomness in an id: no two are ever the same. They are names and not secrets, and need no system call each."""
+"""Bytes of randomness in an id, enough that no two are the same. Ids are not secret, and need no system call each."""
 EVIDENCE_S = 7 * 86_400
-"""How long there is to answer a dispute."""
+"""How long a merchant may answer a dispute, in seconds."""
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 _ids = Random()
 CARD_EXPIRES = (12, 2034)
-"""Month and year on every test card: in the future, as Stripe asks."""
+"""Month and year of every test card: in the future, as Stripe requires."""
 
 
 def new_id(prefix: str) -> str:
@@ -26,7 +26,7 @@ def new_id(prefix: str) -> str:
 
 
 def billing_details(sent: dict[str, Any] | None) -> dict[str, Any]:
-    """The details as sent, over nulls."""
+    """Returns the billing details as sent, with null for missing fields."""
     sent = sent or {}
     address = dict.fromkeys(ADDRESS) | (sent.get("address") or {})
     return dict.fromkeys(("email", "name", "phone", "tax_id")) | sent | {"address": address}
@@ -61,7 +61,7 @@ class Card(Struct):
 
 
 class Outcome(Struct):
-    """Why a charge ended as it did, in the network's and in Stripe's words."""
+    """The network's and Stripe's reasons for a charge's result."""
 
     network_status: str
     reason: str | None
@@ -82,7 +82,7 @@ class ObjectList(Struct):
 
 
 class Charge(Struct, kw_only=True):
-    """A charge, succeeded or failed. Amounts in minor units, `created` in seconds since 1970."""
+    """A charge, succeeded, failed or pending. Amounts in minor units, `created` in seconds since 1970."""
 
     id: str
     object: Literal["charge"] = "charge"
@@ -153,7 +153,7 @@ class RefundObject(Struct, kw_only=True):
 
 
 class Dispute(Struct, kw_only=True):
-    """A charge that the card's bank wants back, or asks about."""
+    """A dispute: the card's bank demands a charge back, or inquires about it."""
 
     id: str
     object: Literal["dispute"] = "dispute"
@@ -184,7 +184,7 @@ class Money(Struct):
 
 
 class Balance(Struct):
-    """What the account holds: everything stays pending, for there are no payouts here."""
+    """The account's balance: all of it stays pending, because the sandbox has no payouts."""
 
     available: list[Money]
     pending: list[Money]
@@ -193,7 +193,7 @@ class Balance(Struct):
 
 
 class AccountObject(Struct):
-    """The account itself, as far as its own key is shown it here: an id, and that it may charge."""
+    """The account as its own key gets it: an id, and that it may charge."""
 
     id: str
     charges_enabled: Literal[True] = True
@@ -206,7 +206,7 @@ class AccountObject(Struct):
 
 
 def new_dispute(charge: Charge, card: TestCard, now_s: int) -> Dispute:
-    """The dispute that the bank of a disputing card opens about its charge."""
+    """Returns the dispute that the bank of a disputing card opens about a charge."""
     brand = card_brand(card.brand)
     case = "inquiry" if card.inquiry else "chargeback"
     return Dispute(
@@ -248,12 +248,12 @@ def card_on_charge(card: TestCard) -> Card:
 
 
 def card_brand(brand: str) -> str:
-    """A brand as payment methods spell it: `amex`, where a token's card says `American Express`."""
+    """Returns a brand as payment methods spell it: `amex`, where a token's card says `American Express`."""
     return brand.lower().replace(" ", "_").removesuffix("_club").replace("american_express", "amex")
 
 
 def card_details(card: Card, amount: int | None = None, three_d_secure: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The same card as `payment_method_details` show it."""
+    """Returns a card as in `payment_method_details`."""
     brand = card_brand(card.brand)
     shown = {
         "amount_authorized": amount,
@@ -287,7 +287,7 @@ def card_details(card: Card, amount: int | None = None, three_d_secure: dict[str
 
 
 def outcome_of(card: TestCard, decline: Decline | None = None) -> Outcome:
-    """Why a charge of this card ended as it did: by the decline given, else by the card's own."""
+    """Returns the outcome of a charge of this card: by the given decline, else by the card's own."""
     decline = decline or card.decline
     if decline is None:
         return Outcome("approved_by_network", None, card.risk_level, "Payment complete.", "authorized")

@@ -1,4 +1,4 @@
-"""`/`: a page of what the account holds, newest first. It asks no other host for anything, and runs no script."""
+"""`/`: a page of the account's objects, newest first. It loads nothing from other hosts, and runs no script."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from payment.stripe_sandbox.account import Account
 from payment.stripe_sandbox.confirming import BANK_PATH
-from payment.stripe_sandbox.currencies import in_words
+from payment.stripe_sandbox.currencies import formatted_amount
 from payment.stripe_sandbox.intent_objects import PaymentIntent
 from payment.stripe_sandbox.pages import ObjectPage
 
@@ -51,7 +51,7 @@ class Overview:
             (
                 _time(each.created),
                 each.id,
-                in_words(each.amount, each.currency),
+                formatted_amount(each.amount, each.currency),
                 each.status,
                 each.latest_charge,
                 each.transfer_group,
@@ -68,10 +68,10 @@ class Overview:
             (
                 _time(each.created),
                 each.id,
-                in_words(each.amount, each.currency),
+                formatted_amount(each.amount, each.currency),
                 each.status,
                 each.failure_code,
-                in_words(each.amount_refunded, each.currency) if each.amount_refunded else None,
+                formatted_amount(each.amount_refunded, each.currency) if each.amount_refunded else None,
                 each.payment_intent,
                 each.transfer_group,
             )
@@ -83,7 +83,7 @@ class Overview:
     def _refunds(self) -> str:
         refunds, _ = self._database.refunds({}, ObjectPage(ROWS))
         rows = [
-            (_time(each.created), each.id, in_words(each.amount, each.currency), each.status, each.charge)
+            (_time(each.created), each.id, formatted_amount(each.amount, each.currency), each.status, each.charge)
             for each in refunds
         ]
         return _table("Refunds", ("created (UTC)", "refund", "amount", "status", "charge"), rows)
@@ -110,13 +110,13 @@ class Overview:
 
 
 class _Link(str):
-    """A path of the sandbox, shown as a link."""
+    """A path of the sandbox that is rendered as a link."""
 
     __slots__ = ()
 
 
 def _bank_path(intent: PaymentIntent) -> str | None:
-    """The path of the bank's page that an intent waits at."""
+    """Returns the path of the bank's page that an intent waits at; None if it waits for no customer."""
     action = intent.next_action
     if action is None:
         return None

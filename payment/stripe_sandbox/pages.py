@@ -9,13 +9,13 @@ from msgspec import Struct
 
 _T = TypeVar("_T")
 Selected = str | int | Sequence[str]
-"""The value of a column, or one of some."""
+"""The value of a filtered column, or its possible values."""
 
 
 class ObjectPage(Struct, frozen=True):
-    """Which part of a list is asked for: at most `limit`, after one id (older) or before one (newer).
+    """The requested part of a list: at most `limit` objects, after one id (older) or before one (newer).
 
-    `created` holds seconds since 1970 by SQL's sign of a comparison.
+    `created` maps SQL's comparison operators to seconds since 1970.
     """
 
     limit: int
@@ -27,7 +27,9 @@ class ObjectPage(Struct, frozen=True):
 def read_page(
     db: sqlite3.Connection, table: str, selected: Mapping[str, Selected], page: ObjectPage, kind: type[_T]
 ) -> tuple[list[_T], bool]:
-    """The page, newest first, and whether there is more. Table and column names are never a client's."""
+    """Returns the page, newest first, and whether there is more. Table and column names must never come from a
+    client.
+    """
     where, values = _where(table, selected, page)
     order = "ASC" if page.ending_before is not None else "DESC"
     query = f"SELECT object FROM {table}{where} ORDER BY seq {order} LIMIT ?"

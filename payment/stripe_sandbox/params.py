@@ -1,7 +1,7 @@
-"""A request's parameters, read strictly: what is unknown, missing or malformed is refused as Stripe refuses it.
+"""A request's parameters, parsed strictly: unknown, missing or malformed ones are refused as Stripe refuses them.
 
-Form encoding nests with brackets (`metadata[orderId]=7`, `expand[0]=data.refunds`); of one name given twice the last
-counts. Nothing here knows what the parameters are for.
+Form encoding nests with brackets (`metadata[orderId]=7`, `expand[0]=data.refunds`); of a repeated name the last value
+counts. This module does not know the meaning of any parameter.
 """
 
 from collections import Counter
@@ -13,13 +13,15 @@ from urllib.parse import parse_qsl
 from payment.stripe_sandbox.errors import ApiError, missing
 
 FIELDS = 500
-"""More than any request can need (50 of metadata, some of `expand`): a bound on the work for a bad one."""
+"""Parameters of one request: more than any needs (50 of metadata, some of `expand`), as a bound on the work for a bad
+one.
+"""
 METADATA_ENTRIES = 50
 METADATA_NAME_CHARS = 40
 METADATA_VALUE_CHARS = 500
 """Stripe's limits on metadata: docs.stripe.com/api/metadata."""
 INTEGER_DIGITS = 18
-"""So that every integer read fits in 64 bits."""
+"""Digits of an integer, so that every value fits in 64 bits."""
 COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 PAGE_DEFAULT = 10
 PAGE_MAX = 100
@@ -29,7 +31,7 @@ class Params:
     """One request's parameters, by name or by name and key: `amount`, `metadata[orderId]`."""
 
     def __init__(self, encoded: bytes | str) -> None:
-        """Raise ApiError if this is not form encoding, or not UTF-8."""
+        """Raises ApiError if `encoded` is not form encoding, or not UTF-8."""
         text = _text(encoded)
         try:
             pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS)
@@ -38,11 +40,11 @@ class Params:
         self._fields = _fields(pairs)
 
     def fingerprint(self) -> str:
-        """The same for two requests with the same parameters, in whatever order they stand."""
+        """Returns a hash that is the same for equal parameters in any order."""
         return blake2b(repr(sorted(self._fields.items())).encode(), digest_size=16).hexdigest()
 
     def allow(self, *names: str) -> None:
-        """Refuse any parameter but these, and but `expand`. `metadata[*]` means everything below `metadata`."""
+        """Raise ApiError for any parameter but these and `expand`. `metadata[*]` means everything below `metadata`."""
         exact = {name.removesuffix("[*]") for name in names}
         below = tuple(name[:-2] for name in (*names, "expand[*]") if name.endswith("[*]"))
         strangers = sorted(name for name in self._fields if name not in exact and not name.startswith(below))
@@ -52,15 +54,17 @@ class Params:
             raise ApiError(message, code="parameter_unknown", param=strangers[0])
 
     def has(self, name: str) -> bool:
-        """Whether a parameter is there, or one below it."""
+        """Whether a parameter is given, or one below it."""
         return name in self._fields or any(field.startswith(f"{name}[") for field in self._fields)
 
     def empty(self, name: str) -> bool:
-        """Whether a parameter is there and empty, which unsets a field where Stripe allows that."""
+        """Whether a parameter is given and empty, which unsets a field where Stripe allows that."""
         return self._fields.get(name) == ""
 
     def text(self, name: str) -> str | None:
-        """A text, or None where it is not given. Empty is refused, as Stripe does where nothing can be unset."""
+        """Returns a text, or None where it is not given. An empty one raises ApiError, as Stripe does where nothing can
+        be unset.
+        """
         value = self._fields.get(name)
         if value == "":
             message = f"You passed an empty string for '{name}'. You should remove it or supply a non-empty value."
@@ -74,7 +78,7 @@ class Params:
         return value
 
     def integer(self, name: str, least: int = 1) -> int | None:
-        """An integer of at least 1, or of at least as much as it says, or None where it is not given."""
+        """Returns an integer of at least `least`, or None where it is not given."""
         value = self.text(name)
         if value is None:
             return None
@@ -87,26 +91,26 @@ class Params:
         return int(value)
 
     def boolean(self, name: str) -> bool | None:
-        """`true` or `false`, or None where it is not given."""
+        """Returns `true` or `false` as a bool, or None where it is not given."""
         value = self.text(name)
         if value not in (None, "true", "false"):
             raise ApiError(f"Invalid boolean: {value}", param=name)
         return None if value is None else value == "true"
 
     def choice(self, name: str, *allowed: str) -> str | None:
-        """One of some words, or None where it is not given."""
+        """Returns one of the allowed values, or None where it is not given."""
         value = self.text(name)
         if value is not None and value not in allowed:
             raise ApiError(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
         return value
 
     def listed(self, name: str) -> list[str]:
-        """The elements of a list, in the order of their indexes: `name[0]`, `name[1]`, or `name[]` repeated."""
+        """Returns the elements of a list, in the order of their indexes: `name[0]`, `name[1]`, or `name[]` repeated."""
         elements = [(key, value) for key, value in self._keyed(name) if key.isascii() and key.isdigit()]
         return [value for key, value in sorted(elements, key=lambda element: int(element[0]))]
 
     def tree(self, name: str) -> dict[str, Any] | None:
-        """Everything below a parameter, nested as its brackets are; None where nothing is there."""
+        """Returns everything below a parameter, nested like its brackets; None where nothing is given."""
         found: dict[str, Any] = {}
         for path, value in self._keyed(name):
             *parents, leaf = path.split("][")
@@ -120,7 +124,7 @@ class Params:
         return found or None
 
     def times(self, name: str) -> dict[str, int]:
-        """A moment, or bounds of it (`created[gte]`): the comparison's sign to seconds since 1970."""
+        """Returns the bounds of a time (`created[gte]`): SQL's comparison operators to seconds since 1970."""
         moments = {"=": self.integer(name, least=0)}
         for word, _ in self._keyed(name):
             if word not in COMPARISONS:
@@ -136,11 +140,11 @@ class Params:
         return limit or PAGE_DEFAULT
 
     def metadata(self) -> dict[str, str]:
-        """Name to value; an empty value means a name that is not set."""
+        """Returns metadata by name; names with an empty value are left out."""
         return self.changed_metadata({})
 
     def changed_metadata(self, before: dict[str, str]) -> dict[str, str]:
-        """What metadata becomes: names that are sent are set, or unset if empty; `metadata=` unsets all of them."""
+        """Returns updated metadata: sent names are set, or unset if empty; `metadata=` unsets all of them."""
         if self._fields.get("metadata"):
             raise ApiError("Invalid object", param="metadata")
         kept = {} if self.empty("metadata") else before
@@ -164,7 +168,7 @@ class Params:
 
 
 def _fields(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """By name; the elements of `name[]`, which may be repeated, are numbered."""
+    """Returns the fields by name; the elements of a repeated `name[]` are numbered."""
     fields: dict[str, str] = {}
     repeated: Counter[str] = Counter()
     for name, value in pairs:

@@ -1,7 +1,7 @@
-"""Ends this process when its parent is gone, however the parent ended.
+"""Ends this process when its parent has ended, however it ended.
 
-On Linux the kernel sends SIGTERM when the parent dies. Elsewhere the parent's process id is looked at now and then:
-an orphan gets another one.
+On Linux the kernel sends SIGTERM when the parent dies. Elsewhere this process polls its parent's process id: an orphan
+gets another parent.
 """
 
 import asyncio
@@ -12,18 +12,20 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 """From <sys/prctl.h>."""
-LOOK_S = 1.0
-"""How often to look for the parent where the kernel sends no signal: soon enough for a person at a terminal."""
+PARENT_CHECK_EVERY_S = 1.0
+"""Between two polls of the parent where the kernel sends no signal, in seconds: soon enough for a person at a
+terminal.
+"""
 
 
 class ParentGoneError(Exception):
-    """The parent had gone before the lifeline was tied."""
+    """The parent had ended before the kernel was asked to signal its death."""
 
 
 def tie_to_parent(parent_pid: int) -> None:
-    """Have the kernel send SIGTERM when the parent dies. Raise ParentGoneError if it has died already.
+    """Have the kernel send SIGTERM when the parent dies. Raises ParentGoneError if it has died already.
 
-    `parent_pid` is `os.getppid()` as it was first thing in this process.
+    `parent_pid` is `os.getppid()` at the start of this process.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
@@ -35,6 +37,6 @@ def tie_to_parent(parent_pid: int) -> None:
 
 
 async def parent_gone(parent_pid: int) -> None:
-    """Return once the parent has gone."""
+    """Return once the parent has ended."""
     while os.getppid() == parent_pid:  # noqa: ASYNC110 (no event marks a parent's end where the kernel sends no signal)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(PARENT_CHECK_EVERY_S)

@@ -1,4 +1,4 @@
-"""Requests a second to each endpoint and to the account as a whole: token buckets that hold one second's worth.
+"""Rate limits of each endpoint and of the account as a whole: token buckets that hold the requests of one second.
 
 Stripe gives each endpoint 25 a second, a live account 100 in all and a test account 25 (docs.stripe.com/rate-limits),
 and has written that its limiters are token buckets. Time is passed in.
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from msgspec import Struct
 
 RATE_PER_S = 25.0
-"""Stripe's default for one endpoint."""
+"""Stripe's default for one endpoint, in requests a second."""
 ACCOUNT_RATE_PER_S = 100.0
-"""Stripe's limit for a live account, over all endpoints."""
+"""Stripe's limit for a live account over all endpoints, in requests a second."""
 
 
 class Bucket(Struct):
-    """How many requests may come at once, as of a moment."""
+    """The requests that are allowed at once, as of a time."""
 
     tokens: float
     at: float
@@ -30,12 +30,12 @@ class RateLimits:
         self.rate_per_s = rate_per_s
 
     def set_rate(self, rate_per_s: float) -> None:
-        """Change the limit from now on, with full buckets."""
+        """Change the limit of every endpoint; all buckets are full again."""
         self.rate_per_s = rate_per_s
         self._buckets.clear()
 
     def admits(self, endpoint: str) -> bool:
-        """Whether one more request to this endpoint is within the limit; if so, it counts."""
+        """Returns whether one more request to this endpoint is within the limit, and counts it if so."""
         if not self.rate_per_s:
             return True
         now = self._monotonic()

@@ -1,4 +1,4 @@
-"""The sandbox on a socket: its routes as one aiohttp application, and a server for it that starts and ends cleanly."""
+"""The sandbox's server: its routes as one aiohttp application, and an orderly start and end."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,13 +16,13 @@ from payment.stripe_sandbox.deliveries import Deliverer, poster
 from payment.stripe_sandbox.overview import Overview
 
 SHUTDOWN_S = 2.0
-"""How long requests under way may take to end after SIGTERM. Hanging ones are let go at once."""
+"""How long executing requests may take to end after SIGTERM, in seconds. Hanging ones end at once."""
 KEEPALIVE_S = 120.0
-"""How long an idle connection is kept: longer than clients keep theirs, so that they are the ones to close it."""
+"""How long an idle connection is kept, in seconds: longer than clients keep theirs, so that clients close it."""
 
 
 class Forward(Struct, frozen=True):
-    """Where every event goes, and the signing secret that is known there."""
+    """The URL that every event is delivered to, and the signing secret that its receiver knows."""
 
     url: str
     secret: str
@@ -32,7 +32,9 @@ class Forward(Struct, frozen=True):
 
 
 def application(sandbox: Sandbox) -> web.Application:
-    """The controls, the bank's page and the endpoints, whose last route takes all that is left."""
+    """Returns the application: the controls, the bank's page and the endpoints, whose last route matches unknown
+    paths.
+    """
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     routes = [
         *Control(sandbox).routes(),
@@ -53,10 +55,10 @@ async def serving(
     forward: Forward | None = None,
     account_id: str | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve on a port (0: a free one) while the block runs; gives the address and the port.
+    """Serve on a port (0: a free one) while the block runs; yields the address and the port.
 
-    `account_id` is the account's from now on. Raise DatabaseInUseError if another process has the books, OSError if the
-    port is taken.
+    `account_id` becomes the account's id. Raises DatabaseInUseError if another process uses the database, OSError if
+    the port is taken.
     """
     database = Database(data, account_id=account_id)
     sandbox = Sandbox(database, settings)
@@ -94,7 +96,9 @@ async def delivering(sandbox: Sandbox) -> AsyncIterator[Deliverer]:
 
 
 def _report(task: asyncio.Task[None]) -> None:
-    """Log a deliverer that died of a bug, at once: its task is kept, so asyncio would not notice until the end."""
+    """Log a deliverer that died of a bug at once: asyncio itself would report it only at the end, because the task is
+    referenced.
+    """
     if not task.cancelled() and (error := task.exception()) is not None:
         context = {"message": "the webhook deliverer has died", "exception": error, "task": task}
         asyncio.get_running_loop().call_exception_handler(context)

@@ -1,7 +1,8 @@
-"""The test cards of docs.stripe.com/testing: their numbers, their `tok_…` and `pm_card_…` names, how each one ends.
+"""The test cards of docs.stripe.com/testing: their numbers, their `tok_…` and `pm_card_…` names, and the result of
+each.
 
-Stripe's named tokens and payment methods can be used any number of times. `tok_once_` and anything after it is a
-family of our own: a token that charges fine once and is then used up, as a token of a real card is.
+Stripe's named tokens and payment methods can be used any number of times. Tokens with the prefix `tok_once_` are an
+addition of the sandbox: such a token charges once and is then used up, like a token of a real card.
 """
 
 import enum
@@ -10,34 +11,34 @@ from msgspec import Struct
 
 ONCE_PREFIX = "tok_once_"
 TOKEN_CHARS = 255
-"""Stripe's ids are no longer; neither is what the sandbox keeps of a single-use token."""
+"""Longest id in characters: Stripe's are no longer, and neither is a stored single-use token."""
 
 
 class Decline(Struct, frozen=True):
-    """How a card is declined: Stripe's error code and decline code, its message, the parameter to blame."""
+    """A decline: Stripe's error code and decline code, its message, and the parameter at fault."""
 
     code: str
     decline_code: str
     message: str
     param: str | None = None
     blocked: bool = False
-    """Blocked by Stripe itself as too risky: it was never sent to the card's network."""
+    """Whether Stripe itself blocked the charge as too risky, before it was sent to the card's network."""
 
 
 class CardAuthentication(enum.Enum):
-    """How the card's bank handles 3-D Secure."""
+    """A card's handling of 3-D Secure."""
 
     NONE = "none"
     """Not supported, or the card is not enrolled: a request for it has no effect."""
     OPTIONAL = "optional"
-    """Performed where the merchant asks for it (`request_three_d_secure`), otherwise not."""
+    """Performed where the merchant requests it (`request_three_d_secure`), otherwise not."""
     REQUIRED = "required"
     REQUIRED_ON_SESSION = "required_on_session"
     """Set up for payments without the customer (`off_session`); required while the customer is there."""
 
 
 class TestCard(Struct, frozen=True):
-    """A test card, and how a payment with it ends."""
+    """A test card, and the result of a payment with it."""
 
     __test__ = False  # pytest would take the class for a test by its name
 
@@ -50,22 +51,22 @@ class TestCard(Struct, frozen=True):
     disputed: bool = False
     dispute_reason: str = "fraudulent"
     inquiry: bool = False
-    """The dispute is only a question so far: the charge can still be refunded."""
+    """Whether the dispute is only an inquiry: the charge can still be refunded."""
     refund_begins: str = "succeeded"
     refund_ends: str = "succeeded"
-    """A refund's status at first, and some time later."""
+    """A refund's first status, and its final one."""
     authentication: CardAuthentication = CardAuthentication.NONE
     lookup_fails: bool = False
-    """The bank's 3-D Secure server does not answer: an authentication ends in a decline at once."""
+    """Whether the bank's 3-D Secure server does not answer: an authentication is declined at once."""
     checks: tuple[str | None, str | None, str | None] = ("unchecked", "unchecked", "pass")
-    """What the bank says of address line 1, postal code and CVC, where they were sent."""
+    """The bank's checks of address line 1, postal code and CVC, where they were sent."""
 
     @property
     def number_end(self) -> str:
         return self.number[-4:]
 
     def asks_for_authentication(self, *, requested: bool, off_session: bool) -> bool:
-        """Whether a payment stops at the bank's page. `requested`: the merchant wants 3-D Secure."""
+        """Whether a payment requires the bank's page. `requested`: the merchant requests 3-D Secure."""
         match self.authentication:
             case CardAuthentication.REQUIRED:
                 return True
@@ -77,7 +78,9 @@ class TestCard(Struct, frozen=True):
                 return False
 
     def decline_without_customer(self) -> Decline | None:
-        """How this card is declined where the customer can't authenticate: by the Charges API."""
+        """Returns the card's decline where the customer can't authenticate, as in the Charges API; None if it is
+        charged.
+        """
         if self.asks_for_authentication(requested=False, off_session=False):
             return AUTHENTICATION_REQUIRED
         return self.decline
@@ -133,7 +136,7 @@ _DECLINED_NUMBERS: dict[str, tuple[str, Decline]] = {
 DECLINES: dict[str, tuple[str, Decline]] = {
     name: (number[-4:], decline) for name, (number, decline) in _DECLINED_NUMBERS.items()
 }
-"""Each declining name with the end of its number and its decline."""
+"""Each declining name with the last digits of its number and its decline."""
 
 BRANDS: dict[str, TestCard] = {
     "visa": TestCard("Visa", "4242424242424242"),
@@ -164,7 +167,7 @@ UNNAMED: tuple[TestCard, ...] = (
         for end in ("094", "045", "102", "110")
     ),
 )
-"""Numbers of Stripe's page that have no name of their own."""
+"""Numbers of Stripe's page without a name."""
 
 COUNTRIES: dict[str, str] = {
     "us": "4242424242424242", "ar": "4000000320000021", "br": "4000000760000002", "ca": "4000001240000000",
@@ -236,7 +239,9 @@ SPECIAL: dict[str, TestCard] = {
 
 
 def _by_suffix() -> dict[str, TestCard]:
-    """Every name without its prefix. Stripe's page has spelt some with and without the brand over the years."""
+    """Returns the cards by name without its prefix. Stripe's page has spelt some names with and without the brand over
+    the years.
+    """
     countries = {code: TestCard("Visa", number, country=code[:2].upper()) for code, number in COUNTRIES.items()}
     cards = BRANDS | countries | SPECIAL
     cards |= {f"visa_{name}": card for name, card in SPECIAL.items()}
@@ -252,25 +257,27 @@ TEST_CARDS = {f"tok_{name}": card for name, card in _BY_SUFFIX.items()}
 TEST_METHODS = {f"pm_card_{name}": card for name, card in _BY_SUFFIX.items()}
 """The test payment methods."""
 TEST_NUMBERS = {card.number: card for card in (*UNNAMED, *reversed(_BY_SUFFIX.values()))}
-"""By number. Of two names with one number the first counts: 4000000000004954 charges, `tok_radarBlock` does not."""
+"""The cards by number. Of two names with one number the first counts: 4000000000004954 charges, `tok_radarBlock` does
+not.
+"""
 
 
 def card_behind(token: str) -> TestCard | None:
-    """The card that a named or single-use token stands for, or None if there is no such token."""
+    """Returns the card of a named or single-use token, or None if there is no such token."""
     if is_single_use(token):
         return BRANDS["visa"]
     return TEST_CARDS.get(token)
 
 
 def card_key(name: str) -> str:
-    """What the accounts keep of a card: the number, or the name without its prefix, for a name that there is."""
+    """Returns the key under which the database stores a card: the number, or the existing name without its prefix."""
     if is_single_use(name):
         return "visa"
     return name.removeprefix("tok_").removeprefix("pm_card_")
 
 
 def card_of(key: str) -> TestCard:
-    """The card that is kept under a key of `card_key`. Raise KeyError if there is none."""
+    """Returns the card of a key of `card_key`. Raises KeyError if there is none."""
     card = _BY_SUFFIX.get(key)
     return TEST_NUMBERS[key] if card is None else card
 

@@ -1,4 +1,4 @@
-"""Webhook endpoints: `/v1/webhook_endpoints`, and one that can be named on the command line."""
+"""Webhook endpoints: those of `/v1/webhook_endpoints`, and one that is given on the command line."""
 
 import re
 import secrets
@@ -97,7 +97,7 @@ class Webhooks:
         return {"id": endpoint.id, "object": "webhook_endpoint", "deleted": True}
 
     def ensure(self, url: str, secret: str) -> None:
-        """Have an endpoint for every event at a URL, signed with a secret that its owner already knows."""
+        """Create or update an endpoint for every event at a URL, signed with a secret that its owner already knows."""
         with self._database.transaction():
             for endpoint in self._records.endpoints():
                 if endpoint.url == url:

@@ -1,6 +1,6 @@
-"""How an answer leaves: whole, or broken as a fault asks.
+"""Sends an answer: whole, or broken by a fault.
 
-It must never decide what happened, only how it looks from outside.
+It must never decide what was executed, only what the client receives.
 """
 
 import asyncio
@@ -12,10 +12,12 @@ from aiohttp import web
 from payment.stripe_sandbox.errors import SandboxAnswer
 from payment.stripe_sandbox.faults import FaultKind
 
-HANG_LOOK_S = 0.5
-"""How often a hanging request looks whether its client is still there: soon enough not to pile up."""
+HANG_CHECK_EVERY_S = 0.5
+"""Between two checks whether the client of a hanging request is still connected, in seconds: short, so that hanging
+requests do not accumulate.
+"""
 RESET_AT_ONCE = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: closing sends a reset and not an end."""
+"""SO_LINGER on, zero seconds: closing then sends RST instead of FIN."""
 HTML_PAGE = b"<html><head><title>503</title></head><body><h1>503 Service Unavailable</h1></body></html>"
 
 
@@ -26,7 +28,7 @@ def html_page() -> SandboxAnswer:
 async def send(
     request: web.Request, answer: SandboxAnswer, fault: FaultKind | None, closing: asyncio.Event
 ) -> web.StreamResponse:
-    """SandboxAnswer as the fault has it. What comes back for a broken connection is never sent."""
+    """Send the answer as the fault requires. The returned response of a broken connection is never sent."""
     match fault:
         case FaultKind.DROP_BEFORE | FaultKind.DROP_AFTER | FaultKind.LATE:
             return _reset(request)
@@ -57,10 +59,10 @@ def _reset(request: web.Request) -> web.Response:
 
 
 async def _hang(request: web.Request, closing: asyncio.Event) -> web.Response:
-    """Say nothing until the client has gone away, or the sandbox ends."""
+    """Send nothing until the client disconnects or the sandbox ends."""
     while request.transport is not None and not closing.is_set():
         try:
-            await asyncio.wait_for(closing.wait(), HANG_LOOK_S)
+            await asyncio.wait_for(closing.wait(), HANG_CHECK_EVERY_S)
         except TimeoutError:
             continue
     return _reset(request)

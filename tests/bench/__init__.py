@@ -1,1 +1,1 @@
-"""The pure parts of the bench: what is counted, summed up, drawn and cut out of bytes."""
+"""The pure parts of the bench: counting, statistics, plots and parsing."""

@@ -1,4 +1,4 @@
-"""The contenders: each pays an order of its own by the stand-in, as the bench lets it."""
+"""Each contender pays orders through the stand-in for Stripe."""
 
 import tempfile
 from collections.abc import Iterator
@@ -32,17 +32,17 @@ def bench() -> Iterator[Bench]:
     ],
 )
 def test_a_contender_charges_each_order_once(bench: Bench, name: str, endpoints: set[str]) -> None:
-    """In as many calls to Stripe as the bench says of it."""
+    """It makes as many calls to Stripe as the bench declares for it."""
     contender = bench.contender(name)
     bench.stripe()
     orders = new_orders(ORDERS)
     contender.take_in(orders)
-    before = bench.books()
+    before = bench.audit()
     found = bench.load(Job(port=contender.port, orders=orders, clients=1))
-    books = bench.books()
+    after = bench.audit()
     bench.dismiss(contender)
     assert found.status == [201] * ORDERS
-    assert sum(len(each) for each in books["charges"].values()) == ORDERS
-    assert set(books["requests"]) == endpoints
-    calls = sum(books["requests"].values()) - sum(before["requests"].values())
+    assert sum(len(each) for each in after["charges"].values()) == ORDERS
+    assert set(after["requests"]) == endpoints
+    calls = sum(after["requests"].values()) - sum(before["requests"].values())
     assert calls == ORDERS * contender.calls_a_charge

@@ -1,4 +1,4 @@
-"""Medians, ratios, percentiles, and who was overtaken."""
+"""Medians, ratios, percentiles, and overtaken customers."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from bench.figures import overtaken_s, percentile, ratios, shown, spread
 
 
 def test_a_spread_is_the_median_with_the_least_and_the_most() -> None:
-    """One slow round doesn't move the figure, and is seen."""
+    """One slow round doesn't change the median, and shows in the maximum."""
     found = spread([3.0, 1.0, 2.0, 9.0, 2.0])
     assert (found.median, found.least, found.most) == (2.0, 1.0, 9.0)
 
@@ -32,17 +32,17 @@ def test_ratios_need_as_many_rounds_of_each() -> None:
 
 @pytest.mark.parametrize(("percent", "value"), [(50, 50), (99, 99), (100, 100), (0, 1), (0.5, 1), (99.5, 100)])
 def test_a_percentile_is_a_value_that_was_measured(percent: float, value: int) -> None:
-    """The smallest one that so many percent do not exceed; never a mean of two."""
+    """The smallest value that `percent` percent do not exceed; never a mean of two."""
     assert percentile([float(number) for number in range(100, 0, -1)], percent) == value
 
 
-def test_who_came_first_and_was_served_first_was_not_overtaken() -> None:
-    """Served in the order of coming: nobody waited for a later one."""
+def test_customers_served_in_the_order_of_arrival_are_not_overtaken() -> None:
+    """No customer waited for a later one."""
     assert overtaken_s([(0.0, 5.0), (1.0, 6.0), (2.0, 7.0)]) == [0.0, 0.0, 0.0]
 
 
 def test_overtaking_is_the_time_since_the_first_later_one_was_served() -> None:
-    """First to arrive, served at 9, and somebody later at 6: overtaken by 3 seconds."""
+    """The first customer is served at 9, a later one at 6: overtaken by 3 seconds."""
     assert overtaken_s([(0.0, 9.0), (1.0, 7.0), (2.0, 6.0)]) == [3.0, 1.0, 0.0]
 
 

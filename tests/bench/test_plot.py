@@ -26,7 +26,7 @@ def test_a_count_begins_at_nothing_and_ends_with_all_of_them() -> None:
 
 
 def test_a_count_of_nothing_is_a_line_at_the_bottom() -> None:
-    """Nobody was turned away: that is a result too."""
+    """No rejection is a result too."""
     assert counted([], until_s=10.0) == [(0.0, 0.0), (10.0, 0.0)]
 
 
@@ -53,7 +53,7 @@ def sale(charged: int, refused: int) -> dict[str, object]:
     }
 
 
-def test_the_picture_of_a_sale_shows_ours_and_who_the_other_turns_away() -> None:
+def test_the_picture_of_a_sale_shows_charges_and_rejections_of_both_services() -> None:
     """All four curves, in a file small enough for a README."""
     drawn = picture(sale(3_000, 0), sale(2_900, 0), sale(900, 2_100))
     assert drawn.count("<polyline") == 8

@@ -1,4 +1,4 @@
-"""The stand-in for Stripe: what it answers, as the stripe library and the bench read it, and its rate limits."""
+"""The stand-in for Stripe: its answers to the stripe library and to the bench, and its rate limits."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ def created(account: Account, key: str = "create-1") -> str:
 
 
 def test_a_charge_is_what_was_asked_for() -> None:
-    """What a service checks of a charge must be true of this one too."""
+    """The fields of a charge that a service checks must be right."""
     account = Account()
     charge = performed(account, asked("charge", "key-1", **ASKED))
     assert (charge["amount"], charge["amount_captured"], charge["currency"]) == (1999, 1999, "usd")
@@ -48,7 +48,7 @@ def test_a_charge_is_what_was_asked_for() -> None:
 
 @pytest.mark.parametrize("endpoint", ["charge", "create"])
 def test_a_key_is_answered_once_and_then_replayed(endpoint: str) -> None:
-    """The second answer is the first one's, and says so in its header."""
+    """The second answer equals the first, and has the header of a replay."""
     account = Account()
     first, second = (account.perform(asked(endpoint, "key-1", **ASKED, confirm="true")) for _ in range(2))
     assert first.body == second.body
@@ -61,8 +61,8 @@ def test_an_intent_is_charged_when_it_is_confirmed() -> None:
     account = Account()
     intent_id = created(account)
     assert account.charges == {}
-    looked = performed(account, asked("retrieve", intent_id=intent_id))
-    assert (looked["status"], looked["latest_charge"], looked["amount_received"]) == (
+    retrieved = performed(account, asked("retrieve", intent_id=intent_id))
+    assert (retrieved["status"], retrieved["latest_charge"], retrieved["amount_received"]) == (
         "requires_payment_method",
         None,
         0,
@@ -79,7 +79,7 @@ def test_an_intent_is_charged_when_it_is_confirmed() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("confirm", "confirm"), ("confirm", "cancel"), ("cancel", "confirm")])
 def test_an_intent_ends_once(first: str, second: str) -> None:
-    """Confirmed or canceled: what comes after it is refused, and charges nothing more."""
+    """After a confirm or a cancel the next one is refused, and charges nothing."""
     account = Account()
     intent_id = created(account)
     assert account.perform(asked(first, "key-1", intent_id)).status == 200
@@ -90,7 +90,7 @@ def test_an_intent_ends_once(first: str, second: str) -> None:
 
 
 def test_an_unknown_intent_is_not_found() -> None:
-    """A service that confuses two accounts must see it."""
+    """A service that confuses two accounts must get an error."""
     assert Account().perform(asked("confirm", "key-1", "pi_1")).status == 404
 
 
@@ -117,36 +117,36 @@ def test_each_url_is_an_endpoint(line: str, endpoint: str, intent_id: str) -> No
     "line", ["GET /v1/refunds", "POST /v1/payment_intents/pi_1/capture", "GET /v1/payment_intents"]
 )
 def test_other_urls_are_unknown(line: str) -> None:
-    """A contender that calls something else must fail, and not be measured."""
+    """A contender that calls another URL must fail instead of being measured."""
     assert read_request(f"{line} HTTP/1.1".encode(), b"") is None
 
 
 def reasons(account: Account, endpoint: str, requests: int) -> Counter[bytes]:
-    """Why so many requests to an endpoint are refused; an empty reason is that of an admitted one."""
+    """The reasons of `requests` requests to an endpoint; an empty reason means that a request was admitted."""
     refusals = [account.refusal(endpoint) for _ in range(requests)]
     return Counter(header(each.encoded(), b"stripe-rate-limited-reason") if each else b"" for each in refusals)
 
 
 def test_each_endpoint_has_a_limit_of_its_own() -> None:
-    """A bucket that holds one second's worth; one endpoint's use takes nothing from another's."""
+    """A bucket holds the requests of one second; one endpoint's use takes nothing from another's."""
     account = Account()
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=0.0)
     assert reasons(account, "create", 12) == {b"": 10, b"endpoint-rate": 2}
     assert reasons(account, "confirm", 12) == {b"": 10, b"endpoint-rate": 2}
-    assert account.books()["refused"] == {"create": 2, "confirm": 2}
+    assert account.audit()["refused"] == {"create": 2, "confirm": 2}
 
 
 def test_the_account_has_a_limit_for_all_endpoints_together() -> None:
-    """What one endpoint has used is missing for the others, and the response says which limit it was."""
+    """The use of one endpoint counts for the others, and the response names the limit."""
     account = Account()
     account.settle(0.0, endpoint_per_s=10.0, account_per_s=12.0)
     assert reasons(account, "create", 10) == {b"": 10}
     assert reasons(account, "confirm", 10) == {b"": 2, b"global-rate": 8}
-    assert account.books()["requests"] == {"create": 10, "confirm": 10}
+    assert account.audit()["requests"] == {"create": 10, "confirm": 10}
 
 
 def test_no_rate_is_no_limit() -> None:
-    """Where Stripe's limits are not what is measured, they must not be what is seen."""
+    """Without limits the stand-in must not slow a measurement down."""
     assert reasons(Account(), "create", 5_000) == {b"": 5_000}
 
 
@@ -160,11 +160,11 @@ async def with_library(account: Account, calls: Callable[[stripe.StripeClient], 
         try:
             await calls(client)
         finally:
-            await http.close_async()
+            await http.close_async()  # type: ignore[no-untyped-call]
 
 
 async def test_the_stripe_library_creates_confirms_retrieves_and_cancels() -> None:
-    """The library's own objects come out of it: the URLs, the forms and the bodies are Stripe's."""
+    """The library parses its own objects from it: URLs, forms and bodies are Stripe's."""
 
     async def calls(client: stripe.StripeClient) -> None:
         intents = client.v1.payment_intents
@@ -173,8 +173,8 @@ async def test_the_stripe_library_creates_confirms_retrieves_and_cancels() -> No
         paid = await intents.confirm_async(made.id, {"payment_method": "pm_card_visa", "expand": ["latest_charge"]})
         assert isinstance(paid.latest_charge, stripe.Charge)
         assert (paid.status, paid.latest_charge.transfer_group) == ("succeeded", "o1")
-        seen = await intents.retrieve_async(made.id)
-        assert seen.latest_charge == paid.latest_charge.id
+        retrieved = await intents.retrieve_async(made.id)
+        assert retrieved.latest_charge == paid.latest_charge.id
         with pytest.raises(stripe.InvalidRequestError, match="succeeded"):
             await intents.cancel_async(made.id)
 
@@ -184,7 +184,7 @@ async def test_the_stripe_library_creates_confirms_retrieves_and_cancels() -> No
 
 
 async def test_the_stripe_library_creates_and_confirms_in_one_call() -> None:
-    """As a service does that keeps nothing of an intent."""
+    """As a service does that stores nothing of an intent."""
 
     async def calls(client: stripe.StripeClient) -> None:
         made = await client.v1.payment_intents.create_async(
@@ -199,7 +199,7 @@ async def test_the_stripe_library_creates_and_confirms_in_one_call() -> None:
 
 
 async def test_the_stripe_library_raises_where_a_limit_is_passed() -> None:
-    """429 is Stripe's RateLimitError, and nothing was done."""
+    """429 is Stripe's RateLimitError, and nothing was executed."""
 
     async def calls(client: stripe.StripeClient) -> None:
         for _ in range(2):
@@ -210,4 +210,4 @@ async def test_the_stripe_library_raises_where_a_limit_is_passed() -> None:
     account = Account()
     account.settle(0.0, endpoint_per_s=2.0, account_per_s=0.0)
     await with_library(account, calls)
-    assert (account.books()["intents"], account.refused["create"]) == (2, 1)
+    assert (account.audit()["intents"], account.refused["create"]) == (2, 1)

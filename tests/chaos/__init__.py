@@ -3,22 +3,22 @@
     make torture ROUNDS=10            ten rounds, added to build/torture-record.json
     make torture ROUNDS=1 SEED=4711   one round again
 
-A round takes half a minute. It is a function of its seed as far as real processes allow: who does what when is drawn
-from it; which instruction a process dies at is not.
+A round takes half a minute. It is a function of its seed as far as real processes allow: the seed decides each action
+and its time, but not the instruction at which a process dies.
 
-    plan.py       what a round will do, by its seed: servers, crowd, faults, strikes
+    plan.py       the plan of a round, by its seed: servers, customers, faults, strikes
     site.py       the servers and processes of one round, each of which can be struck
-    buses.py      the two brokers, as neighbours that lose their broker see them
-    load.py       the crowd: orders placed, paid, repeated, declined, cancelled, paid twice
-    chaos.py      the strikes, carried out
-    rest.py       waiting until nobody has anything to do
-    judge.py      what was broken, by everybody's own books
-    account.py    a broken order's story, for whoever has to find out
+    buses.py      the two brokers, as used by peer services that lose their broker
+    load.py       the customers: orders placed, paid, repeated, declined, cancelled, paid twice
+    chaos.py      executes the strikes
+    rest.py       waits until no work is left
+    judge.py      the breaches, by the records of all servers and customers
+    incident.py   the report of a broken order
     round.py      one round, from the start of its servers to its result
-    record.py     what came of all rounds, as JSON
-    report.py     what is shown: the progress line, the sums, the table
+    record.py     the results of all rounds, as JSON
+    report.py     the output: the progress line, the sums, the table
     __main__.py   the command line
 
-The rig must never import the service: it looks at it through HTTP, the bus, Stripe's books, its log, and at its
-documents only where a law is about them.
+The rig must never import the service: it observes the service through HTTP, the bus, Stripe's records and its log, and
+reads its documents only where a law is about them.
 """

@@ -33,21 +33,21 @@ from tests.support.servers.process import ServerFailedError
 EXIT_BROKEN = 1
 EXIT_UNAVAILABLE = 69
 EXIT_STOPPED = 130
-THREADS = 24  # what waits for a process waits in a thread; none of them works
+THREADS = 24  # threads wait for processes, and use no CPU
 ROUND_DEADLINE_S = 300.0  # far past a round's own deadlines: the rig itself hangs
 RIG_FAILURES = (ServerFailedError, PyMongoError, AssertionError, OSError, ExceptionGroup)
-"""What spoils a round without saying anything of the service: a server that does not start, a deadline, a full disk."""
+"""Errors that spoil a round and are not the service's: a server that does not start, a deadline, a full disk."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.chaos", description="kill -9 under load, then the four laws.")
     parser.add_argument("--rounds", type=int, default=1, help="how many (%(default)s)")
-    parser.add_argument("--seed", type=int, help="of the first round; the others count on (the time)")
-    parser.add_argument("--at-once", type=int, default=1, help="rounds beside one another (%(default)s)")
+    parser.add_argument("--seed", type=int, help="the seed of the first round; later ones count up (default: the time)")
+    parser.add_argument("--at-once", type=int, default=1, help="concurrent rounds (%(default)s)")
     parser.add_argument("--broker", choices=("jetstream", "streaming"), help="one broker only")
     parser.add_argument("--store", choices=("nx", "java"), help="one store only")
     parser.add_argument("--folder", type=Path, help="where rounds keep their data and failed ones their logs")
-    parser.add_argument("--record", type=Path, default=record.DEFAULT, help="what came of it (%(default)s)")
+    parser.add_argument("--record", type=Path, default=record.DEFAULT, help="the file of results (%(default)s)")
     parser.add_argument("--no-record", action="store_true", help="write nothing down")
     return parser.parse_args()
 
@@ -63,14 +63,16 @@ def main() -> int:
     try:
         results = asyncio.run(play_all(options, plans_of(options, leave_out=missing)))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        print("stopped: what was played is in the record", file=sys.stderr)
+        print("stopped: the finished rounds are in the record", file=sys.stderr)
         return EXIT_STOPPED
     print(summary(results))
     return EXIT_BROKEN if any(result.breaches for result in results) else 0
 
 
 def missing_servers() -> dict[str, str]:
-    """What this machine does not have, by the word of a plan, and why. All else is installed by pip."""
+    """Returns the servers that this machine lacks, by their name in a plan, with the reason. pip installs all
+    others.
+    """
     needs: dict[str, list[Callable[[], object]]] = {"streaming": [require_server, require_node], "java": [built_jar]}
     found = {}
     for name, checks in needs.items():
@@ -83,7 +85,7 @@ def missing_servers() -> dict[str, str]:
 
 
 def plans_of(options: argparse.Namespace, leave_out: dict[str, str]) -> list[Plan]:
-    """The plans of a run, without what the machine does not have."""
+    """Returns the plans of a run, without those that need a missing server."""
     first = options.seed if options.seed is not None else int(time.time())
     broker = options.broker or ("jetstream" if "streaming" in leave_out else None)
     store = options.store or ("nx" if "java" in leave_out else None)
@@ -91,7 +93,9 @@ def plans_of(options: argparse.Namespace, leave_out: dict[str, str]) -> list[Pla
 
 
 async def play_all(options: argparse.Namespace, plans: list[Plan]) -> list[Result]:
-    """Every plan, `at_once` of them beside one another, each with servers of its own; the results as they come."""
+    """Play every plan, `at_once` of them concurrently, each with its own servers. Returns the results as they
+    finish.
+    """
     _stop_in_order()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="payment-torture-"))
@@ -114,14 +118,14 @@ async def play_all(options: argparse.Namespace, plans: list[Plan]) -> list[Resul
 
 
 def _stop_in_order() -> None:
-    """SIGTERM ends this run as Ctrl-C does: with everything that it started."""
+    """SIGTERM ends this run and its processes, as Ctrl-C does."""
     run = asyncio.current_task()
     assert run is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)
 
 
 async def play_below(folder: Path, plan: Plan) -> Result:
-    """One round in a folder of its own, which stays where the round failed, or was very slow."""
+    """Play one round in its own folder, which is kept where the round failed or was very slow."""
     empty(folder)
     try:
         async with asyncio.timeout(ROUND_DEADLINE_S):
@@ -134,7 +138,7 @@ async def play_below(folder: Path, plan: Plan) -> Result:
 
 
 def empty(folder: Path) -> None:
-    """A new folder there, whatever was there before."""
+    """Create an empty folder, and remove an existing one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 

@@ -1,7 +1,8 @@
-"""The neighbours on the bus, who lose their broker as the service does: they publish until it is stored, and hear all.
+"""The peer services on the bus, which lose their broker as the service does: they publish until an event is stored, and
+receive all events.
 
 Owns: their connections, and on NATS Streaming their Node processes. Must never import the service. Change together
-with: `tests.e2e.bus` and `tests.e2e.streaming`, whose parts these play in a round.
+with: `tests.e2e.bus` and `tests.e2e.streaming`, which these replace in a round.
 """
 
 from __future__ import annotations
@@ -18,40 +19,42 @@ from tests.e2e.peer_services.peer_service import NodePeerService
 from tests.e2e.streaming import StreamingServers
 
 STORED_TIMEOUT_S = 1.5  # of one publish: the broker answers within milliseconds, or is away
-READY_TIMEOUT_S = 3.0  # of a new neighbour: it connects at once, or the broker is away
-LOOK_S = 0.02
-HEARD_TIMEOUT_S = 20.0  # until a new listener has heard a whole channel: a second, on a busy machine some
+READY_TIMEOUT_S = 3.0  # of a new peer: it connects at once, or the broker is away
+POLL_EVERY_S = 0.02
+RECEIVE_TIMEOUT_S = 20.0  # until a new listener has received a whole channel: a second, on a busy machine several
 
 
 class TortureBus(Protocol):
-    """What a round needs of a broker."""
+    """The broker of a round."""
 
     async def __aenter__(self) -> TortureBus: ...
 
     async def __aexit__(self, *_: object) -> None: ...
 
     async def publish(self, subject: str, event: object) -> None:
-        """Return when the broker has stored it, however long that takes; it may be stored twice then."""
+        """Publish; returns when the broker has stored the event, however long that takes. It may then be stored
+        twice.
+        """
         ...
 
     async def events(self) -> list[Published]:
-        """Every event of ours on the bus, in the order in which it was stored."""
+        """Returns every event of the service on the bus, in the order in which it was stored."""
         ...
 
     async def unacknowledged(self, group: str) -> int:
-        """Events for the service that it has not acknowledged."""
+        """Returns the number of events that the service has not acknowledged."""
         ...
 
 
 def bus_of(site: Site, folder: Path) -> TortureBus:
-    """The bus of a site's broker."""
+    """Returns the bus of a site's broker."""
     if isinstance(site.servers, StreamingServers):
         return StreamingBus(site.servers, folder)
     return JetStreamBus(site.servers.nats.url)
 
 
 class JetStreamBus(Bus):
-    """The stream's own books are everything that was ever on the bus."""
+    """The stream holds everything that was ever on the bus."""
 
     async def __aenter__(self) -> JetStreamBus:
         await super().__aenter__()
@@ -64,13 +67,14 @@ class JetStreamBus(Bus):
 
 
 class StreamingBus:
-    """A Node neighbour publishes, one event at a time; one that lost its server is replaced by a new one, as a platform
-    would. What is on the bus is what a listener hears who has never been there before."""
+    """A Node peer publishes, one event at a time; a peer that lost its server is replaced by a new one, as a platform
+    would. The content of the bus is what a new listener receives.
+    """
 
     def __init__(self, servers: StreamingServers, folder: Path) -> None:
         self._servers = servers
         self._folder = folder
-        self._neighbours = 0
+        self._peers_made = 0
         self._publisher: NodePeerService | None = None
         self._turn = asyncio.Lock()
 
@@ -86,24 +90,26 @@ class StreamingBus:
                 await self._dismiss()
 
     async def events(self) -> list[Published]:
-        """AssertionError where a new listener does not hear all that the server says it has."""
+        """Raises AssertionError where a new listener does not receive all events that the server counts."""
         listener = await self._new("listener", PAID, REFUNDED)
-        assert listener is not None, "NATS Streaming takes no new listener"
+        assert listener is not None, "NATS Streaming accepts no new listener"
         try:
-            end = time.monotonic() + HEARD_TIMEOUT_S
-            while len(heard := self._heard(listener)) < await asyncio.to_thread(self._on_the_bus):
-                assert time.monotonic() < end, f"a new listener has heard {len(heard)} events only"
-                await asyncio.sleep(LOOK_S)
+            end = time.monotonic() + RECEIVE_TIMEOUT_S
+            while len(received := self._received(listener)) < await asyncio.to_thread(self._on_the_bus):
+                assert time.monotonic() < end, f"a new listener has received {len(received)} events only"
+                await asyncio.sleep(POLL_EVERY_S)
         finally:
             await asyncio.to_thread(listener.stop)
-        ordered = sorted(heard.values(), key=lambda line: int(line["time"]))
+        ordered = sorted(received.values(), key=lambda line: int(line["time"]))
         return [Published(line["got"], line["data"].encode()) for line in ordered]
 
     async def unacknowledged(self, group: str) -> int:
         return await asyncio.to_thread(self._unacknowledged, group)
 
     def _unacknowledged(self, group: str) -> int:
-        """A durable group's members each have what they were sent last: the latest of them is how far the group is."""
+        """The server reports the last sent sequence of each member of a durable group: the highest of them is the
+        group's.
+        """
         left = 0
         for name in (CREATED, CANCELLED):
             channel = self._servers.channel(name)
@@ -116,12 +122,12 @@ class StreamingBus:
         return sum(self._servers.channel(name).get("last_seq", 0) for name in (PAID, REFUNDED))
 
     @staticmethod
-    def _heard(listener: NodePeerService) -> dict[tuple[str, int], dict[str, Any]]:
-        """Each event once, by its channel and number, however often it was delivered."""
+    def _received(listener: NodePeerService) -> dict[tuple[str, int], dict[str, Any]]:
+        """Returns each event once, by channel and sequence, however often it was delivered."""
         return {(line["got"], line["sequence"]): line for line in listener.lines() if "got" in line}
 
     async def _stored(self, subject: str, event: object) -> bool:
-        """Whether one publish was acknowledged. False says nothing: it may be stored all the same."""
+        """Whether one publish was acknowledged. After False it may be stored all the same."""
         if self._publisher is None:
             self._publisher = await self._new("orders")
         if self._publisher is None:
@@ -134,24 +140,24 @@ class StreamingBus:
             return False
         end = time.monotonic() + STORED_TIMEOUT_S
         while time.monotonic() < end:
-            said = [line for line in self._publisher.lines() if "published" in line]
-            if len(said) > len(lines):
-                return "error" not in said[-1]
-            await asyncio.sleep(LOOK_S)
+            published = [line for line in self._publisher.lines() if "published" in line]
+            if len(published) > len(lines):
+                return "error" not in published[-1]
+            await asyncio.sleep(POLL_EVERY_S)
         return False
 
     async def _new(self, role: str, *subjects: str) -> NodePeerService | None:
-        """A neighbour under a name and a group that nobody had before; None where the server does not take it."""
-        self._neighbours += 1
-        name = f"{role}-{self._neighbours}"
-        neighbour = NodePeerService(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
-        neighbour.start()
+        """Returns a peer with a new name and a new group; None where the server does not accept it."""
+        self._peers_made += 1
+        name = f"{role}-{self._peers_made}"
+        peer = NodePeerService(self._folder, self._servers.nats.url, self._servers.nats.cluster_id, name, subjects)
+        peer.start()
         end = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < end:
-            if neighbour.ready:
-                return neighbour
-            await asyncio.sleep(LOOK_S)
-        await asyncio.to_thread(neighbour.stop)
+            if peer.ready:
+                return peer
+            await asyncio.sleep(POLL_EVERY_S)
+        await asyncio.to_thread(peer.stop)
         return None
 
     async def _dismiss(self) -> None:

@@ -1,7 +1,7 @@
-"""The strikes of a plan, carried out at their times, and what they came to.
+"""Executes the strikes of a plan at their times, and counts them.
 
-Owns: who is struck when. Must never strike what another strike has in hand: each target is struck by one at a time, so
-that a kill waits for the end of a pause. Change together with: `plan.Strike`, `site.Site`.
+Owns: the strikes. Must never strike a target that another strike holds: each target is struck by one at a time, so that
+a kill waits for the end of a pause. Change together with: `plan.Strike`, `site.Site`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ BLOW = "final blow"
 
 
 class Chaos:
-    """`run` once, then `blow` if the plan says so. `done` counts the strikes, `wrong` is what no strike explains."""
+    """`run` once, then `blow` if the plan has a final one. `done` counts the strikes, `unexplained` are failures that
+    no strike explains.
+    """
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.done: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.unexplained: list[str] = []
         self.diary: list[tuple[float, str]] = []
         self._locks = {name: asyncio.Lock() for name in site.all}
 
     async def run(self) -> None:
-        """Every strike of the plan; return when all that was struck is back."""
+        """Execute every strike of the plan; returns when all targets are back."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for strike in self.site.plan.strikes:
                 group.create_task(self._later(strike, began))
 
     async def blow(self) -> None:
-        """kill -9 of every process of the service at once, and a start of all."""
+        """Kill every process of the service at once with SIGKILL, and start all again."""
         names = tuple(name for name, target in self.site.all.items() if isinstance(target, Victim))
         await self._strike(Strike(0.0, names, Way.KILL, 0.0), BLOW)
 
@@ -47,7 +49,7 @@ class Chaos:
 
     async def _strike(self, strike: Strike, what: str) -> None:
         async with AsyncExitStack() as held:
-            for name in strike.targets:  # always in the same order, or two pairs would wait for one another
+            for name in strike.targets:  # always in the same order, or two pairs would deadlock
                 await held.enter_async_context(self._locks[name])
             for name in strike.targets:
                 self._note_death(name)
@@ -80,16 +82,16 @@ class Chaos:
     async def _terminate(self, name: str) -> None:
         code = await asyncio.to_thread(self.site.all[name].stop, STOP_DEADLINE_S)
         if code == KILLED:
-            self.wrong.append(f"{name} did not end within {STOP_DEADLINE_S:g} s of SIGTERM")
+            self.unexplained.append(f"{name} did not end within {STOP_DEADLINE_S:g} s of SIGTERM")
 
     def _note_death(self, name: str) -> None:
-        """A process that is not there before its strike has ended by itself."""
+        """Note a process that had ended by itself before its strike."""
         target = self.site.all[name]
         if not target.running:
-            self.wrong.append(f"{name} had ended by itself\n{target.log_tail()}")
+            self.unexplained.append(f"{name} had ended by itself\n{target.log_tail()}")
 
 
 def kinds(targets: tuple[str, ...]) -> str:
-    """What was struck, without which: `service`, `2 services`, `nats`."""
+    """Returns the kinds of targets without their numbers: `service`, `2 services`, `nats`."""
     services = [name for name in targets if name.startswith("service")]
     return f"{len(services)} services" if len(services) > 1 else targets[0].split("-")[0]

@@ -1,7 +1,7 @@
-"""Hand-made books of a small round in which all laws hold, for the tests of the judge: each test plants one wrong.
+"""Hand-made records of a small round in which all laws hold, for the tests of the judge: each test plants one breach.
 
-Owns: four orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and given back; `DECLINED_ORDER` was
-declined; the customer of `AWAITED_ORDER` has walked away from the bank. Change together with: `judge.Books`.
+Owns: four orders. `PAID_ORDER` was paid; `CANCELLED_ORDER` was paid, cancelled and refunded; `DECLINED_ORDER` was
+declined; the customer of `AWAITED_ORDER` has left the bank's page. Change together with: `judge.RoundRecords`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.chaos.judge import Books
-from tests.chaos.load import ASKS_TOKEN, DECLINED_TOKEN, Asked, Story
+from tests.chaos.judge import RoundRecords
+from tests.chaos.load import ASKS_TOKEN, DECLINED_TOKEN, Asked, OrderHistory
 from tests.e2e.bus import PAID, REFUNDED, Published
 from tests.e2e.client import PAYMENTS, Answer
 from tests.faults.laws import Document, Evidence
@@ -21,8 +21,8 @@ POISON = b'{"id": "cut off'
 CARD = "tok_visa"
 
 
-def books() -> Books:
-    """A round without a wrong. Everything in it may be changed."""
+def records() -> RoundRecords:
+    """Returns the records of a round without a breach. A test may change all of it."""
     charges = [charge(PAID_ORDER), charge(CANCELLED_ORDER, refunded=True), charge(DECLINED_ORDER, status="failed")]
     keys = {"kept": 4, "reused_late": 0, "parameter_sets": {}}
     intents = [intent(PAID_ORDER), intent(CANCELLED_ORDER)]
@@ -36,25 +36,25 @@ def books() -> Books:
         "requests": {},
     }
     events = [paid_event(PAID_ORDER), paid_event(CANCELLED_ORDER), refunded_event(CANCELLED_ORDER)]
-    stories = {
-        PAID_ORDER: story(asked(CARD, paid(PAID_ORDER)), sees="paid"),
-        CANCELLED_ORDER: story(asked(CARD, paid(CANCELLED_ORDER)), sees="refunded", cancelled=True),
-        DECLINED_ORDER: story(asked(DECLINED_TOKEN, declined(DECLINED_ORDER)), sees="declined"),
-        AWAITED_ORDER: story(asked(ASKS_TOKEN, requires_action(AWAITED_ORDER)), sees="requires_action"),
+    histories = {
+        PAID_ORDER: history(asked(CARD, paid(PAID_ORDER)), sees="paid"),
+        CANCELLED_ORDER: history(asked(CARD, paid(CANCELLED_ORDER)), sees="refunded", cancelled=True),
+        DECLINED_ORDER: history(asked(DECLINED_TOKEN, declined(DECLINED_ORDER)), sees="declined"),
+        AWAITED_ORDER: history(asked(ASKS_TOKEN, requires_action(AWAITED_ORDER)), sees="requires_action"),
     }
-    stories[AWAITED_ORDER].walked_away = True
+    histories[AWAITED_ORDER].walked_away = True
     orders = {
         PAID_ORDER: document(PAID_ORDER, "paid", PAID),
         CANCELLED_ORDER: document(CANCELLED_ORDER, "refunded", PAID, REFUNDED) | {"status": "cancelled"},
         DECLINED_ORDER: document(DECLINED_ORDER, "declined"),
         AWAITED_ORDER: document(AWAITED_ORDER, "awaiting"),
     }
-    evidence = Evidence(stripe, events, orders, dict(stories))
-    return Books(evidence, stories, dead_letters=[POISON], poison=[POISON], log=[said("service_ready")])
+    evidence = Evidence(stripe, events, orders, dict(histories))
+    return RoundRecords(evidence, histories, dead_letters=[POISON], poison=[POISON], log=[log_line("service_ready")])
 
 
 def charge(order: str, number: int = 1, **other: Any) -> Document:
-    """A charge of an order as Stripe's books show it; the id has its number."""
+    """Returns a charge of an order as Stripe's records show it; the id contains `number`."""
     refunded = bool(other.get("refunded"))
     return {
         "id": f"ch_{order}_{number}",
@@ -71,7 +71,7 @@ def charge(order: str, number: int = 1, **other: Any) -> Document:
 
 
 def intent(order: str, number: int = 1, **other: Any) -> Document:
-    """An intent of an order as Stripe's books show it, succeeded unless it is said otherwise."""
+    """Returns an intent of an order as Stripe's records show it, succeeded unless `other` changes the status."""
     return {
         "id": f"pi_{order}_{number}",
         "transfer_group": order,
@@ -101,10 +101,10 @@ def refunded_event(order: str, **other: Any) -> Published:
     return Published(REFUNDED, json.dumps(payload).encode())
 
 
-def story(*requests: Asked, sees: str, cancelled: bool = False) -> Story:
+def history(*requests: Asked, sees: str, cancelled: bool = False) -> OrderHistory:
     answers = [each.answer for each in requests if each.answer is not None]
     view = Answer(200, {"status": sees}, {}, 0.1)
-    return Story(
+    return OrderHistory(
         created=True,
         cancelled=cancelled,
         answers=answers,
@@ -130,7 +130,9 @@ def pending(order: str) -> Answer:
 
 
 def requires_action(order: str) -> Answer:
-    """The bank wants the customer. The client secret is that of the order's first intent."""
+    """Returns the answer of a payment that requires its customer, with the client secret of the order's first
+    intent.
+    """
     answer = pending(order)
     secret = {"clientSecret": f"pi_{order}_1_secret_shown", "nextAction": {"type": "use_stripe_sdk"}}
     return Answer(202, answer.body | secret | {"status": "requires_action"}, answer.headers, 0.1)
@@ -152,5 +154,5 @@ def document(order: str, state: str, *published: str) -> Document:
     return shown | {"payment": payment, "outbox": outbox}
 
 
-def said(event: str, **fields: Any) -> str:
+def log_line(event: str, **fields: Any) -> str:
     return json.dumps({"event": event} | fields)

@@ -1,7 +1,8 @@
-"""The crowd of one round: orders placed, paid, repeated, declined, cancelled, and paid twice with other cards.
+"""The customers of one round: orders placed, paid, repeated, declined, cancelled, and paid twice with other cards.
 
-Owns: what customers and the orders service do, and what they were told (`Story`). Must never judge. Each customer draws
-from a seed of its own, so that one who waits longer changes nobody else's choices. Change together with: `plan`.
+Owns: the actions of customers and of the orders service, and the answers that they got (`OrderHistory`). Must never
+judge. Each customer draws from a seed of its own, so that a longer wait of one does not change another's choices.
+Change together with: `plan`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from tests.chaos.plan import CancelAt, Customer, Style
 from tests.chaos.site import Site
 from tests.e2e.bus import CANCELLED, CREATED, order_cancelled, order_created
 from tests.e2e.client import Answer, Client
-from tests.faults.laws import Told
+from tests.faults.laws import OrderRecord
 
-PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 12.0)  # of one request; then the client closes and repeats it
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 12.0)  # time limit of one request; then the client closes and repeats it
 ASK_AGAIN_S = (0.1, 0.8)  # after a 202, a 404, a 503 or a broken connection
-THINK_S = 3.0  # the most before a second card is tried beside the first, or a paid order is cancelled
-SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 in these words ends a request
-CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # told apart by the brand on the charge
+THINK_S = 3.0  # the longest time before a second card is tried beside the first, or a paid order is cancelled
+SETTLED_CONFLICTS = ("cancelled", "expired", "already been paid")  # a 409 with one of these texts ends a request
+CARDS = ("tok_visa", "tok_mastercard", "tok_amex", "tok_discover")  # distinguished by the brand on the charge
 DECLINED_TOKEN = "tok_chargeDeclinedInsufficientFunds"
 UNKNOWN_TOKEN = "tok_nobody_has_this"
-ASKS_TOKEN = "tok_threeDSecure2Required"  # its bank wants the customer; a Visa, as the charge says
-SECOND_CARDS = CARDS[1:]  # beside that one: told apart from it by the brand
-SECRET_CARD = "pm_card_mastercard"  # what a browser confirms with that uses the client secret by itself
+ASKS_TOKEN = "tok_threeDSecure2Required"  # its bank requires authentication; a Visa, as the charge shows
+SECOND_CARDS = CARDS[1:]  # beside that one: distinguished from it by the brand
+SECRET_CARD = "pm_card_mastercard"  # the card of a browser that confirms by the client secret itself
 SECRET_BRAND_TOKEN = "tok_mastercard"
 PUBLISHABLE_KEY = "pk_test_torture"
 BROWSER_TIMEOUT_S = 10.0  # of a request of the browser to Stripe
@@ -41,12 +42,14 @@ POISON = (
      '"ticket":{"id":"t","price":19.999}}'),
     (CANCELLED, '{"id":{"$ne":null},"version":1,"ticket":{"id":"t"}}'),
 )  # fmt: skip
-"""Events that can never be applied: each belongs into `dead_letters`, whole."""
+"""Events that can never be applied: each must be in `dead_letters`, whole."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request to pay. `answer` is None where the connection broke or patience ended. Times are the wall clock's."""
+    """One request to pay. `answer` is None where the connection broke or the time limit ended. Times are of the wall
+    clock.
+    """
 
     token: str
     process: int
@@ -56,8 +59,8 @@ class Asked:
 
 
 @dataclass
-class Story(Told):
-    """What the world was told of one order, with times. `connected` is False for a request that reached nobody."""
+class OrderHistory(OrderRecord):
+    """The history of one order, with times: its customer's actions and answers."""
 
     customer: Customer | None = None
     user: str = "u1"
@@ -66,26 +69,26 @@ class Story(Told):
     deeds: list[tuple[float, str]] = field(default_factory=list)
     done: bool = False
     by_secret: bool = False
-    """The browser has confirmed with another card than the one that was asked with."""
+    """Whether the browser has confirmed with another card than that of the request."""
     views: list[Answer] = field(default_factory=list)
-    """What `GET /api/v1/payments/{id}` said at rest."""
+    """The answers of `GET /api/v1/payments/{id}` at rest."""
 
     def did(self, what: str) -> None:
         self.deeds.append((time.time(), what))
 
 
-class Crowd:
-    """All customers of a round. `stories` is what they have to tell, by order."""
+class CustomerLoad:
+    """All customers of a round. `histories` are their histories, by order."""
 
     def __init__(self, site: Site, bus: TortureBus) -> None:
         self.site = site
         self.bus = bus
-        self.stories: dict[str, Story] = {}
+        self.histories: dict[str, OrderHistory] = {}
         self.poison = list(POISON)
         self._hurry = asyncio.Event()
 
     async def play(self) -> None:
-        """Return when every customer has an answer that ends its business."""
+        """Run all customers; returns when every one has a final answer."""
         async with asyncio.TaskGroup() as group:
             for subject, data in self.poison:
                 group.create_task(self.bus.publish(subject, data.encode()))
@@ -93,84 +96,84 @@ class Crowd:
                 group.create_task(self._customer(customer))
 
     def hurry(self) -> None:
-        """The faults are over: who asks for the first time does it now."""
+        """The faults are over: customers that have not begun begin now."""
         self._hurry.set()
 
     async def _customer(self, customer: Customer) -> None:
         random = Random(customer.seed)
         await self._until(customer.at_s)
         order = f"{self.site.plan.seed:x}o{customer.number:03d}x{customer.seed:08x}"
-        story = Story(customer=customer, user=f"user{customer.number}", minor=customer.minor)
-        self.stories[order] = story
-        await self._place(order, story)
-        cancel = asyncio.create_task(self._cancel(order, story, CancelAt.WHILE_PAYING, customer.cancel_after_s))
-        again = asyncio.create_task(self._create(order, story)) if customer.created_twice else None
-        token = await self._buy(order, story, random)
-        await self._cancel(order, story, CancelAt.AFTER_PAID, random.uniform(0, THINK_S))
+        history = OrderHistory(customer=customer, user=f"user{customer.number}", minor=customer.minor)
+        self.histories[order] = history
+        await self._place(order, history)
+        cancel = asyncio.create_task(self._cancel(order, history, CancelAt.WHILE_PAYING, customer.cancel_after_s))
+        again = asyncio.create_task(self._create(order, history)) if customer.created_twice else None
+        token = await self._buy(order, history, random)
+        await self._cancel(order, history, CancelAt.AFTER_PAID, random.uniform(0, THINK_S))
         if customer.asks_again and customer.style is not Style.ONCE:
-            await self._insist(order, story, token, random)
+            await self._insist(order, history, token, random)
         await cancel
         if again is not None:
             await again
-        story.done = True
+        history.done = True
 
-    async def _place(self, order: str, story: Story) -> None:
-        await self._cancel(order, story, CancelAt.BEFORE_CREATED, 0)
-        await self._create(order, story)
-        await self._cancel(order, story, CancelAt.BEFORE_PAID, 0)
+    async def _place(self, order: str, history: OrderHistory) -> None:
+        await self._cancel(order, history, CancelAt.BEFORE_CREATED, 0)
+        await self._create(order, history)
+        await self._cancel(order, history, CancelAt.BEFORE_PAID, 0)
 
-    async def _create(self, order: str, story: Story) -> None:
-        price = story.minor / 100
-        await self.bus.publish(CREATED, order_created(order, price, story.user))
-        story.created = True
-        story.did("order:created is on the bus")
+    async def _create(self, order: str, history: OrderHistory) -> None:
+        price = history.minor / 100
+        await self.bus.publish(CREATED, order_created(order, price, history.user))
+        history.created = True
+        history.did("order:created is on the bus")
 
-    async def _cancel(self, order: str, story: Story, when: CancelAt, after_s: float) -> None:
-        assert story.customer is not None
-        if story.customer.cancel is not when:
+    async def _cancel(self, order: str, history: OrderHistory, when: CancelAt, after_s: float) -> None:
+        assert history.customer is not None
+        if history.customer.cancel is not when:
             return
         await asyncio.sleep(after_s)
-        story.cancelled = True
+        history.cancelled = True
         await self.bus.publish(CANCELLED, order_cancelled(order))
-        story.did("order:cancelled is on the bus")
+        history.did("order:cancelled is on the bus")
 
-    async def _buy(self, order: str, story: Story, random: Random) -> str:
-        """Everything one customer does to pay; the last token is returned."""
+    async def _buy(self, order: str, history: OrderHistory, random: Random) -> str:
+        """Do everything that one customer does to pay; returns the last token."""
         card, other = random.sample(CARDS, 2)
-        assert story.customer is not None
-        match story.customer.style:
+        assert history.customer is not None
+        match history.customer.style:
             case Style.STEADY:
-                await self._insist(order, story, card, random)
+                await self._insist(order, history, card, random)
             case Style.ONCE:
-                await self._ask(order, story, card, random)
+                await self._ask(order, history, card, random)
             case Style.TWICE:
-                await self._both(order, story, card, card, 0.0, random)
+                await self._both(order, history, card, card, 0.0, random)
             case Style.OTHER_CARD:
-                await self._both(order, story, card, other, random.uniform(0, THINK_S), random)
+                await self._both(order, history, card, other, random.uniform(0, THINK_S), random)
             case Style.DECLINED:
-                await self._insist(order, story, DECLINED_TOKEN, random)
-                await self._insist(order, story, card, random)
+                await self._insist(order, history, DECLINED_TOKEN, random)
+                await self._insist(order, history, card, random)
             case Style.BAD_TOKEN:
-                await self._insist(order, story, UNKNOWN_TOKEN, random)
-                await self._insist(order, story, card, random)
+                await self._insist(order, history, UNKNOWN_TOKEN, random)
+                await self._insist(order, history, card, random)
             case _:
-                return await self._buy_at_bank(order, story, story.customer, random)
+                return await self._buy_at_bank(order, history, history.customer, random)
         return card
 
-    async def _buy_at_bank(self, order: str, story: Story, customer: Customer, random: Random) -> str:
-        """Pay with a card whose bank wants the customer. The last token is returned."""
+    async def _buy_at_bank(self, order: str, history: OrderHistory, customer: Customer, random: Random) -> str:
+        """Pay with a card whose bank requires authentication. Returns the last token."""
         other = random.choice(SECOND_CARDS)
-        await self._insist(order, story, ASKS_TOKEN, random)
+        await self._insist(order, history, ASKS_TOKEN, random)
         if customer.style is Style.WALKS_AWAY:
             return ASKS_TOKEN
         if customer.style in (Style.FAILS, Style.CHANGES_CARD):
-            await self._insist(order, story, other, random)
+            await self._insist(order, history, other, random)
             return other
         return ASKS_TOKEN
 
-    async def _at_bank(self, story: Story, answer: Answer) -> bool:
-        """The customer goes to the bank. Returns whether the request is repeated after that."""
-        customer = story.customer
+    async def _at_bank(self, history: OrderHistory, answer: Answer) -> bool:
+        """Visit the bank's page. Returns whether the request is repeated after that."""
+        customer = history.customer
         assert customer is not None
         secret = answer.body["clientSecret"]
         intent = secret.partition("_secret_")[0]
@@ -178,30 +181,30 @@ class Crowd:
         match customer.style:
             case Style.AUTHENTICATES | Style.FAILS:
                 authenticates = customer.style is Style.AUTHENTICATES
-                story.did(f"the customer {'authenticates' if authenticates else 'fails'} at the bank")
+                history.did(f"the customer {'authenticates' if authenticates else 'fails'} at the bank")
                 await self._answer_bank(intent, authenticates)
             case Style.BY_SECRET:
-                story.by_secret = True
-                story.did("the browser confirms with another card")
+                history.by_secret = True
+                history.did("the browser confirms with another card")
                 await self._confirm_by_secret(intent, secret)
             case Style.WALKS_AWAY:
-                story.walked_away = True
-                story.did("the customer walks away from the bank")
+                history.walked_away = True
+                history.did("the customer walks away from the bank")
                 return False
             case _:
-                story.did("the customer leaves the bank for another card")
+                history.did("the customer leaves the bank for another card")
                 return False
         return True
 
     async def _answer_bank(self, intent: str, authenticates: bool) -> None:
-        """Press a button of the bank's page. Where that comes to nothing, the customer asks the shop again."""
+        """Press a button of the bank's page. If that fails, the customer repeats the request to the shop."""
         try:
             await asyncio.to_thread(lambda: self.site.servers.stripe.customer(intent, authenticates=authenticates))
         except (OSError, HTTPException):
             return
 
     async def _confirm_by_secret(self, intent: str, secret: str) -> None:
-        """As a browser may that holds the client secret, whatever the shop's page means to do."""
+        """Confirm the intent by its client secret, as a browser can without the shop's page."""
         form = {"client_secret": secret, "payment_method": SECRET_CARD}
         url = f"{self.site.servers.stripe.url}/v1/payment_intents/{intent}/confirm"
         headers = {"Authorization": f"Bearer {PUBLISHABLE_KEY}"}
@@ -215,41 +218,43 @@ class Crowd:
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             return
 
-    async def _both(self, order: str, story: Story, card: str, other: str, after_s: float, random: Random) -> None:
-        """Two requests beside one another, each insisted upon."""
+    async def _both(
+        self, order: str, history: OrderHistory, card: str, other: str, after_s: float, random: Random
+    ) -> None:
+        """Send two concurrent requests, each repeated until it is answered."""
         second = Random(random.getrandbits(32))
 
         async def later() -> None:
             await asyncio.sleep(after_s)
-            await self._insist(order, story, other, second)
+            await self._insist(order, history, other, second)
 
-        await asyncio.gather(self._insist(order, story, card, random), later())
+        await asyncio.gather(self._insist(order, history, card, random), later())
 
-    async def _insist(self, order: str, story: Story, token: str, random: Random) -> None:
-        """The same request again and again, by any process, until an answer ends it."""
+    async def _insist(self, order: str, history: OrderHistory, token: str, random: Random) -> None:
+        """Repeat a request, to any process, until an answer is final."""
         while True:
-            answer = await self._ask(order, story, token, random)
+            answer = await self._ask(order, history, token, random)
             if answer is not None and ends(answer):
                 return
-            if answer is not None and wants_customer(answer) and not await self._at_bank(story, answer):
+            if answer is not None and wants_customer(answer) and not await self._at_bank(history, answer):
                 return
             await asyncio.sleep(random.uniform(*ASK_AGAIN_S))
 
-    async def _ask(self, order: str, story: Story, token: str, random: Random) -> Answer | None:
+    async def _ask(self, order: str, history: OrderHistory, token: str, random: Random) -> Answer | None:
         number = random.randrange(len(self.site.services))
         patience_s = random.choice(PATIENCE_S)
         began = time.time()
         answer = None
         try:
             async with asyncio.timeout(patience_s), Client(self.site.services[number].port) as client:
-                answer = await client.pay(order, token, story.user, **_authentication(story, token))
+                answer = await client.pay(order, token, history.user, **_authentication(history, token))
         except aiohttp.ClientConnectorError:
-            return None  # nobody listens: nothing was asked
+            return None  # the connection was refused: no request was sent
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
-            story.broken += 1
+            history.broken += 1
         else:
-            story.answers.append(answer)
-        story.asked.append(Asked(token, number, began, time.time(), answer))
+            history.answers.append(answer)
+        history.asked.append(Asked(token, number, began, time.time(), answer))
         return answer
 
     async def _until(self, at_s: float) -> None:
@@ -259,20 +264,20 @@ class Crowd:
             return
 
 
-def _authentication(story: Story, token: str) -> dict[str, object]:
-    """How the browser can let the customer authenticate: a part of each request with a card that may need it."""
-    if token != ASKS_TOKEN or story.customer is None:
+def _authentication(history: OrderHistory, token: str) -> dict[str, object]:
+    """Returns the request's fields for authentication, with a card that may need it."""
+    if token != ASKS_TOKEN or history.customer is None:
         return {}
-    return {"returnUrl": RETURN_URL} if story.customer.redirected else {"useStripeSdk": True}
+    return {"returnUrl": RETURN_URL} if history.customer.redirected else {"useStripeSdk": True}
 
 
 def wants_customer(answer: Answer) -> bool:
-    """Whether the customer has to go to the bank."""
+    """Whether the answer requires the customer to authenticate."""
     return answer.status == 202 and answer.body["status"] == "requires_action"
 
 
 def ends(answer: Answer) -> bool:
-    """Whether a customer need not repeat the request to know how it ended."""
+    """Whether the answer is final, so that the request need not be repeated."""
     if answer.status == 409:
         return any(words in answer.message for words in SETTLED_CONFLICTS)
     return answer.status not in (202, 404, 503)

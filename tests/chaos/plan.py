@@ -1,7 +1,7 @@
-"""What a round will do, drawn from its seed alone: its servers, its crowd, Stripe's faults, and the strikes.
+"""The plan of a round, drawn from its seed alone: its servers, its customers, Stripe's faults, and the strikes.
 
-Owns: every number that makes a round hard. Must never look at a clock or at the machine: the same seed is the same
-plan on every machine. Change together with: `chaos` and `load`, which carry it out.
+Owns: every number that makes a round hard. Must never depend on a clock or on the machine: the same seed is the same
+plan on every machine. Change together with: `chaos` and `load`, which execute it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from random import Random
 
 LOAD_S = 9.0  # orders begin within this time
-CHAOS_S = 11.0  # strikes begin within this time: the last ones meet what the first ones left behind
-QUIET_START_S = 0.3  # before the first strike: there is something to lose by then
+CHAOS_S = 11.0  # strikes begin within this time: the last ones hit what the first ones left behind
+QUIET_START_S = 0.3  # before the first strike, so that there is something to lose
 ORDERS = (40, 80)
 STRIKES = (5, 9)
 LATE_MS = 9_500  # longer than a call to Stripe may take (8 s): the confirm lands after its caller has given up
-PROCESSING_MS = 2_500  # a bank that decides later
+PROCESSING_MS = 2_500  # the delay of a bank's decision
 AT_BANK_S = 6.0  # the longest that a customer takes to authenticate: processes die and come back meanwhile
 FINAL_BLOW_SHARE = 0.4  # of rounds end with kill -9 of every process of the service at once
 CHARGE_WAITS_S = (2, 3, 8, 20)
@@ -32,7 +32,7 @@ SERVERS = (
     ("streaming", "java"),
     ("jetstream", "java"),
 )
-"""Broker and store in turn, so that any eight seeds in a row meet every pair."""
+"""Broker and store alternate, so that any eight seeds in a row use every pair."""
 PROCESSES = (3, 1, 2)
 
 FAULT_RATES = {
@@ -48,8 +48,8 @@ FAULT_RATES = {
     "hang_after": 0.02,
     "error_before": 0.02,
 }
-"""Of requests to any endpoint, where a round has the fault at all."""
-FAULT_SHARE = 0.7  # of the faults above are on in a round: rare ones then meet without the frequent ones
+"""Probability of each fault for a request to any endpoint, where a round has the fault."""
+FAULT_SHARE = 0.7  # faults of a round: rare ones then strike without the frequent ones
 
 
 class Way(enum.Enum):
@@ -63,17 +63,17 @@ class Way(enum.Enum):
 class Style(enum.Enum):
     """How a customer behaves."""
 
-    STEADY = "asks until there is an answer"
+    STEADY = "repeats the request until there is an answer"
     TWICE = "sends the same request twice at once"
     OTHER_CARD = "sends a second request with another card while the first is under way"
     DECLINED = "tries a card that is declined, then another"
-    BAD_TOKEN = "tries a token that Stripe doesn't know, then another"
+    BAD_TOKEN = "tries a token that is unknown to Stripe, then another"
     AUTHENTICATES = "is asked by the bank, and authenticates"
     FAILS = "is asked by the bank and fails, then pays with another card"
     WALKS_AWAY = "is asked by the bank, and never comes back"
     CHANGES_CARD = "is asked by the bank, and pays with another card instead"
     BY_SECRET = "is asked by the bank, and confirms in the browser with another card"
-    ONCE = "asks once, and never again"
+    ONCE = "sends one request only"
 
 
 STYLES = {
@@ -104,7 +104,9 @@ class CancelAt(enum.Enum):
 
 @dataclass(frozen=True)
 class Strike:
-    """`targets` (names of `site.Site`) are struck together at `at_s`, and are away for `for_s`."""
+    """A strike: `targets` (names of `site.Site`) are struck together at `at_s` seconds, and are away for `for_s`
+    seconds.
+    """
 
     at_s: float
     targets: tuple[str, ...]
@@ -124,9 +126,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Customer:
-    """One order and whoever pays it. Times in seconds: `at_s` from the round's start, the others from what is before.
+    """One order and its customer. Times are in seconds: `at_s` from the round's start, the others from the step before.
 
-    `seed` is for what a customer decides on the way.
+    `seed` is for the customer's random decisions.
     """
 
     number: int
@@ -138,9 +140,9 @@ class Customer:
     created_twice: bool
     asks_again: bool
     at_bank_s: float
-    """How long the customer is at the bank, each time."""
+    """How long the customer stays at the bank's page, each time, in seconds."""
     redirected: bool
-    """The bank's page is reached by a redirect, not by Stripe.js."""
+    """Whether the bank's page is reached by a redirect instead of by Stripe.js."""
     seed: int
 
 
@@ -161,12 +163,12 @@ class Plan:
 
     @property
     def latest_landing_s(self) -> float:
-        """How long after the faults' end a request may still be executing at Stripe."""
+        """Returns how long after the faults' end a request may still be executing at Stripe, in seconds."""
         return max((fault.delay_ms for fault in self.faults), default=0) / 1000
 
 
 def plan_of(seed: int, broker: str | None = None, store: str | None = None) -> Plan:
-    """The plan of a seed; a broker or a store that is given stands instead of the seed's own."""
+    """Returns the plan of a seed; a given broker or store replaces the seed's own."""
     random = Random(seed)
     own_broker, own_store = SERVERS[seed % len(SERVERS)]
     processes = PROCESSES[seed % len(PROCESSES)]
@@ -206,7 +208,7 @@ def _faults(random: Random) -> tuple[Fault, ...]:
     for name, delay_ms in (("delay", LATE_MS), ("late", LATE_MS), ("processing", PROCESSING_MS)):
         if random.random() < FAULT_SHARE / 2:
             chosen.append(Fault(name, 0.03, "payment_intents.confirm", delay_ms))
-    # Last, for it is met only by requests that met no other: most of what a kill finds on the wire.
+    # Last, because it strikes only requests without another fault: most requests in transit at a kill have it.
     return (*chosen, Fault("delay", 0.3, delay_ms=random.choice((100, 300, 600))))
 
 

@@ -1,7 +1,7 @@
-"""What is shown: a line while rounds are played, the sums when they are over, the table for the documents.
+"""The output: a line while rounds are played, the sums when they are over, the table for the documents.
 
-Owns: words and forms. Must never judge. Change together with: `record`, and the part of ARCHITECTURE.md that is made
-from the record by `make docs`.
+Owns: words and forms. Must never judge. Change together with: `record`, and the part of docs/testing.md that is
+generated from the record by `make docs`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Round = dict[str, Any]
 
 
 class Progress:
-    """On a terminal a bar that is always there; elsewhere a line for each round."""
+    """Progress: on a terminal a permanent bar, elsewhere a line for each round."""
 
     def __init__(self, rounds: int, out: TextIO = sys.stderr) -> None:
         self._rounds = rounds
@@ -46,7 +46,7 @@ class Progress:
         self._out.flush()
 
     def bar(self) -> str:
-        """How far, how well, and how long it will take."""
+        """Returns the bar: rounds played, failures, and remaining time."""
         filled = BAR_CHARS * self._done // self._rounds
         left = "" if not self._done else f", {_minutes(self._left_s())} left"
         failed = f", {self._failed} FAILED" if self._failed else ""
@@ -61,20 +61,20 @@ def _minutes(seconds: float) -> str:
 
 
 def line_of(result: Result) -> str:
-    """One round in a line; of a failed one also what broke, and where its logs are."""
+    """Returns one round as a line; for a failed one also its breaches and the place of its logs."""
     counts = Counter(result.counts)
-    said = f"seed {result.seed} {result.broker}/{result.store} x{result.processes}: {counts['charges']} charges, "
-    said += f"{counts['refunds']} refunds, {counts['unknown outcomes settled']} unknown outcomes settled, "
-    said += f"{sum(result.strikes.values())} strikes, settled in {result.settled_s:.1f} s, {result.took_s:.0f} s"
+    text = f"seed {result.seed} {result.broker}/{result.store} x{result.processes}: {counts['charges']} charges, "
+    text += f"{counts['refunds']} refunds, {counts['unknown outcomes settled']} unknown outcomes settled, "
+    text += f"{sum(result.strikes.values())} strikes, settled in {result.settled_s:.1f} s, {result.took_s:.0f} s"
     if not result.breaches:
-        return f"{said}: ok"
+        return f"{text}: ok"
     broken = "\n".join(f"    {breach}" for breach in result.breaches)
-    again = f"see {result.folder}/account.txt; again: make torture ROUNDS=1 SEED={result.seed}"
-    return f"{said}: FAILED\n{broken}\n    {again}"
+    again = f"see {result.folder}/incident.txt; again: make torture ROUNDS=1 SEED={result.seed}"
+    return f"{text}: FAILED\n{broken}\n    {again}"
 
 
 def kills(rounds: list[Round]) -> int:
-    """How many processes were ended by kill -9."""
+    """Returns how many processes were ended by kill -9."""
     return sum(
         times * (2 if "2 services" in what else each["processes"] if what.startswith(KILLS[1]) else 1)
         for each in rounds
@@ -93,7 +93,7 @@ def pauses(rounds: list[Round]) -> int:
 
 
 def row(rounds: list[Round]) -> list[str]:
-    """The figures of some rounds, in the order of `HEADINGS`."""
+    """Returns the figures of rounds, in the order of `HEADINGS`."""
     sums: Counter[str] = Counter()
     for each in rounds:
         sums.update(each["counts"])
@@ -130,7 +130,7 @@ STORES = {"nx": "nx-27017", "java": "mongo-java-server"}
 
 
 def table(rounds: list[Round]) -> str:
-    """All rounds as a Markdown table: a row for each broker and store, and their sum."""
+    """Returns all rounds as a Markdown table: a row for each broker and store, and their sum."""
     lines = [f"| | {' | '.join(HEADINGS)} |", "|---|" + "---:|" * len(HEADINGS)]
     for broker, broker_name in BROKERS.items():
         for store, store_name in STORES.items():
@@ -143,10 +143,10 @@ def table(rounds: list[Round]) -> str:
 
 
 def recorded_table() -> str:
-    """The table of the record in the repository, for the documents."""
+    """Returns the table of the record in the repository, for the documents."""
     return table(read(RECORD)["rounds"])
 
 
 def summary(results: list[Result]) -> str:
-    """What this run came to."""
+    """Returns a summary of this run."""
     return table([asdict(result) for result in results])

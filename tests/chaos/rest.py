@@ -1,8 +1,8 @@
-"""Waiting until a round has come to rest, and gathering everybody's books then.
+"""Waits until a round is at rest, and collects its records.
 
-Owns: how long one waits, and for what. Rest is when nobody has anything to do and nothing is found broken: what is
-broken for a moment only, on the way there, is not. After the deadline the books are what they are. Must never judge.
-Change together with: `judge`, and `tests.faults.test_laws.restless`.
+Owns: what a round waits for, and how long. Rest means that no work is left and the judge finds no breach: a breach that
+is only temporary is none. After the deadline the records are taken as they are. Must never judge. Change together with:
+`judge`, and `tests.faults.test_laws.restless`.
 """
 
 from __future__ import annotations
@@ -16,87 +16,96 @@ from pymongo.errors import PyMongoError
 
 from tests.chaos.buses import TortureBus
 from tests.chaos.chaos import Chaos
-from tests.chaos.judge import Books, breaches
-from tests.chaos.load import Crowd
+from tests.chaos.judge import RoundRecords, breaches
+from tests.chaos.load import CustomerLoad
 from tests.chaos.site import Site
 from tests.e2e.client import Client
 from tests.faults.laws import Evidence, attempts
 from tests.faults.test_laws import restless
 
 REST_DEADLINE_S = 150.0  # two leases, and a machine that is busy with other things
-REST_LOOK_S = 0.5
-BROKEN_LOOK_S = 2.0  # where something is found broken, and may yet be put right: a watch, a late landing
-SHOWN = 5  # orders, where more may be waited for
-STILL_S = 1.5  # after the first moment of rest: what were to come of itself would come now
+REST_CHECK_S = 0.5
+BROKEN_CHECK_S = 2.0  # after a breach that may still be resolved: by a recheck, or a late request at Stripe
+SHOWN = 5  # orders that are named, of those that are waited for
+STILL_S = 1.5  # after the first moment of rest: late events would come within it
 
 
-async def settle(site: Site, bus: TortureBus, crowd: Crowd, chaos: Chaos, customers: asyncio.Task[None]) -> str:
-    """Return at rest, or after the deadline, what was waited for last. `customers` are given up at the deadline."""
+async def settle(
+    site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos, customers: asyncio.Task[None]
+) -> str:
+    """Wait for rest; returns what was waited for last, after the deadline at the latest. `customers` are cancelled at
+    the deadline.
+    """
     end = time.monotonic() + REST_DEADLINE_S
     left = ""
     while time.monotonic() < end:
-        waited_for, left = left, await _left_to_do(site, bus, crowd, customers)
+        waited_for, left = left, await _left_to_do(site, bus, customer_load, customers)
         if not left:
-            found = breaches(await gather(site, bus, crowd, chaos))
+            found = breaches(await gather(site, bus, customer_load, chaos))
             if not found:
                 return waited_for
             left = found[0]
-            await asyncio.sleep(BROKEN_LOOK_S)
-        await asyncio.sleep(REST_LOOK_S)
+            await asyncio.sleep(BROKEN_CHECK_S)
+        await asyncio.sleep(REST_CHECK_S)
     customers.cancel()
     await asyncio.gather(customers, return_exceptions=True)
-    chaos.wrong.append(f"no rest within {REST_DEADLINE_S:g} s: {left}")
+    chaos.unexplained.append(f"no rest within {REST_DEADLINE_S:g} s: {left}")
     return left
 
 
-async def _left_to_do(site: Site, bus: TortureBus, crowd: Crowd, customers: asyncio.Task[None]) -> str:
-    """What somebody still has to do, in words; empty at rest."""
+async def _left_to_do(site: Site, bus: TortureBus, customer_load: CustomerLoad, customers: asyncio.Task[None]) -> str:
+    """Returns the work that is left, as a sentence; empty at rest."""
     if not customers.done():
-        waiting = [order for order, story in crowd.stories.items() if not story.done]
+        waiting = [order for order, history in customer_load.histories.items() if not history.done]
         return f"customers are waiting for an answer about {', '.join(waiting[:SHOWN])}"
-    customers.result()  # one who failed is the rig's own bug, and spoils the round
+    customers.result()  # an exception here is the rig's own bug, and spoils the round
     try:
         due = await asyncio.to_thread(lambda: list(site.stack.orders.find({"due": {"$exists": True}})))
         unacknowledged = await bus.unacknowledged(site.stack.name)
     except (PyMongoError, OSError, AssertionError) as error:
-        return f"the books can't be read: {error}"
+        return f"the records can't be read: {error}"
     owed = [f"{document['_id']} ({_owed(document)})" for document in due if restless(document)]
     if owed:
-        return f"there is something to do for {', '.join(owed[:SHOWN])}"
+        return f"work is left for {', '.join(owed[:SHOWN])}"
     return f"{unacknowledged} events are not acknowledged" if unacknowledged else ""
 
 
 def _owed(document: dict[str, Any]) -> str:
-    """What is in flight for an order: `attempt refunding: refund`, `intent open: cancel`."""
+    """Returns what is in flight for an order: `attempt refunding: refund`, `intent open: cancel`."""
     tasks = [f"attempt {each['state']}: {each['task']['kind']}" for each in attempts(document) if "task" in each]
     intent = document.get("payment", {}).get("intent", {})
     tasks += [f"intent {intent.get('state', 'open')}: {intent['task']['kind']}"] if "task" in intent else []
     return "; ".join(tasks) or "an event to publish"
 
 
-async def gather(site: Site, bus: TortureBus, crowd: Crowd, chaos: Chaos) -> Books:
-    """Everybody's books as they are now, and what customers see who look once more."""
+async def gather(site: Site, bus: TortureBus, customer_load: CustomerLoad, chaos: Chaos) -> RoundRecords:
+    """Collect the records of all servers and customers, and one more GET of each payment."""
     orders = await asyncio.to_thread(lambda: {document["_id"]: document for document in site.stack.orders.find()})
-    letters = await asyncio.to_thread(lambda: [bytes(letter["data"]) for letter in site.stack.dead_letters.find()])
-    await _look_at_payments(site, crowd, orders)
-    books = await asyncio.to_thread(site.servers.stripe.books)
+    dead_letters = await asyncio.to_thread(
+        lambda: [bytes(dead_letter["data"]) for dead_letter in site.stack.dead_letters.find()]
+    )
+    await _read_payments(site, customer_load, orders)
+    records = await asyncio.to_thread(site.servers.stripe.audit)
     dead = [name for name, target in site.all.items() if not target.running]
-    return Books(
-        evidence=Evidence(books, list(await bus.events()), orders, dict(crowd.stories)),
-        stories=crowd.stories,
-        dead_letters=letters,
-        poison=[data.encode() for _, data in crowd.poison],
+    return RoundRecords(
+        evidence=Evidence(records, list(await bus.events()), orders, dict(customer_load.histories)),
+        histories=customer_load.histories,
+        dead_letters=dead_letters,
+        poison=[data.encode() for _, data in customer_load.poison],
         log=[line for process in site.services for line in lines_of(process.log)],
-        wrong=[*chaos.wrong, *(f"{name} has ended by itself\n{site.all[name].log_tail()}" for name in dead)],
+        unexplained=[
+            *chaos.unexplained,
+            *(f"{name} has ended by itself\n{site.all[name].log_tail()}" for name in dead),
+        ],
     )
 
 
-async def _look_at_payments(site: Site, crowd: Crowd, orders: dict[str, dict[str, object]]) -> None:
+async def _read_payments(site: Site, customer_load: CustomerLoad, orders: dict[str, dict[str, object]]) -> None:
     async with Client(site.services[-1].port) as client:
-        for order, story in crowd.stories.items():
+        for order, history in customer_load.histories.items():
             payment = orders.get(order, {}).get("payment")
             if isinstance(payment, dict):
-                story.views = [await client.payment(payment["id"], story.user)]
+                history.views = [await client.payment(payment["id"], history.user)]
 
 
 def lines_of(log: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""The servers and processes of one round: each by a name, to be struck, and all with their data in the round's folder.
+"""The servers and processes of one round: each has a name by which it is struck, and its data in the round's folder.
 
-Owns: what is started for a round, by its own pids. Must never leave one of them behind. Change together with:
-`tests.e2e.stack` and `tests.support.servers`, whose parts it puts together.
+Owns: the processes of a round, by their pids. Must never leave one of them behind. Change together with:
+`tests.e2e.stack` and `tests.support.servers`, which it combines.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from tests.support.servers.nats_streaming import CLUSTER_ID
 from tests.support.servers.process import ServerFailedError, ServerProcess
 
 STORES = {"nx": NxServer, "java": MongoJavaServer}
-START_TRIES = 5  # another program of the machine may have the port for a moment, for a connection of its own
+START_TRIES = 5  # another program may use the port for a moment, for a connection of its own
 START_AGAIN_S = 0.5
-READY_LOOK_S = 0.1
+READY_CHECK_S = 0.1
 READY_WORDS = frozenset({"ready", "degraded"})
 STOP_DEADLINE_S = 35.0  # a platform kills after 30 s; the rest is for a busy machine
 
 
 class Victim(ServiceProcess):
-    """A process of the service that counts as started at once: in a round, what it stands on may be away."""
+    """A process of the service that counts as started at once: in a round its servers may be away."""
 
     def _is_ready(self) -> bool:
         return True
 
     @property
     def answers(self) -> bool:
-        """Whether `/readyz` says that charges are taken."""
+        """Whether `/readyz` reports that charges are accepted."""
         found = self.readyz()
         return found is not None and found[1]["status"] in READY_WORDS
 
 
 class Site:
-    """`start`, strike, `stop`. `restarts` has how long each start of a service's process took until it was ready."""
+    """`start`, strike, `stop`. `restarts` has the time until readiness of each start of a service's process, in
+    seconds.
+    """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         kind = StreamingServers if plan.broker == "streaming" else Servers
@@ -50,16 +52,16 @@ class Site:
         self.services = [self._service() for _ in range(plan.processes)]
         self.ready_s: list[float] = []
         self.faults_on = False
-        self._watches: set[asyncio.Task[None]] = set()
+        self._measurements: set[asyncio.Task[None]] = set()
 
     @property
     def all(self) -> Mapping[str, ServerProcess]:
-        """Everything that can be struck, by the names of a plan."""
+        """Returns everything that can be struck, by the names of a plan."""
         services = {f"service-{number}": process for number, process in enumerate(self.services)}
         return {"nats": self.servers.nats, "mongo": self.servers.mongo, "stripe": self.servers.stripe} | services
 
     async def start(self) -> None:
-        """All servers, then all processes of the service, ready."""
+        """Start all servers, then all processes of the service, until they are ready."""
         servers = (self.servers.nats, self.servers.mongo, self.servers.stripe)
         await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
         for process in self.services:
@@ -67,7 +69,7 @@ class Site:
         await asyncio.gather(*(self._until_ready(process, process.pid) for process in self.services))
 
     async def start_again(self, name: str) -> None:
-        """What was struck, on its port and its data. ServerFailedError where it does not start at all."""
+        """Start a struck target again, on its port and its data. Raises ServerFailedError where it does not start."""
         server = self.all[name]
         for tries_left in reversed(range(START_TRIES)):
             try:
@@ -78,12 +80,12 @@ class Site:
                     raise
                 await asyncio.sleep(START_AGAIN_S)
         if isinstance(server, Victim):
-            self._watch(server)
+            self._measure_start(server)
         elif name == "stripe" and self.faults_on:
             await self.turn_faults_on()
 
     async def turn_faults_on(self) -> None:
-        """The plan's faults and limits; those of the sandbox end with its process."""
+        """Set the plan's faults and limits; those of the sandbox end with its process."""
         self.faults_on = True
         await asyncio.to_thread(self._ask_for_faults)
 
@@ -92,19 +94,19 @@ class Site:
         await asyncio.to_thread(self.servers.stripe.well)
 
     async def all_ready(self) -> None:
-        """Return when every start so far has come to readiness."""
-        if self._watches:
-            await asyncio.gather(*self._watches)
+        """Return when every started process is ready."""
+        if self._measurements:
+            await asyncio.gather(*self._measurements)
 
     async def drain(self) -> list[int | None]:
-        """SIGTERM to every process of the service, at rest; their exit codes."""
+        """Send SIGTERM to every process of the service, at rest; returns their exit codes."""
         stops = (asyncio.to_thread(process.stop, STOP_DEADLINE_S) for process in self.services)
         return list(await asyncio.gather(*stops))
 
     def stop(self) -> None:
-        """Everything, however it is, and without ceremony."""
-        for watch in self._watches:
-            watch.cancel()
+        """Kill all processes of the round."""
+        for measurement in self._measurements:
+            measurement.cancel()
         self.stack.stop()
         for server in self.all.values():
             server.kill()
@@ -123,16 +125,16 @@ class Site:
         for fault in self.plan.faults:
             stripe.fault(fault.name, fault.endpoint, None, probability=fault.probability, delay_ms=fault.delay_ms)
 
-    def _watch(self, process: Victim) -> None:
-        # Its pid now: the next strike may have ended it before the task takes its first step.
-        watch = asyncio.create_task(self._until_ready(process, process.pid))
-        self._watches.add(watch)
+    def _measure_start(self, process: Victim) -> None:
+        # The pid is read now: the next strike may have ended the process before the task takes its first step.
+        measurement = asyncio.create_task(self._until_ready(process, process.pid))
+        self._measurements.add(measurement)
 
     async def _until_ready(self, process: Victim, pid: int) -> None:
-        """Note how long the start that made `pid` took; one that is struck again meanwhile is not counted."""
+        """Note how long the start of `pid` took; a process that is struck again before it is ready is not counted."""
         began = time.monotonic()
         while process.runs_as(pid):
             if await asyncio.to_thread(lambda: process.answers):
                 self.ready_s.append(time.monotonic() - began)
                 return
-            await asyncio.sleep(READY_LOOK_S)
+            await asyncio.sleep(READY_CHECK_S)

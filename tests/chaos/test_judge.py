@@ -1,4 +1,4 @@
-"""The judge of the torture rig finds every wrong that is planted in good books, and nothing in good ones."""
+"""The judge of the torture rig finds every planted breach, and none in good records."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 
 import pytest
 
-from tests.chaos.account import account_of, orders_in
 from tests.chaos.hand_made import (
     CANCELLED_ORDER,
     CARD,
     DECLINED_ORDER,
     PAID_ORDER,
     asked,
-    books,
     declined,
     paid,
     paid_event,
+    records,
     refunded_event,
     refused,
 )
+from tests.chaos.incident import incident_report, orders_in
 from tests.chaos.judge import breaches
 from tests.chaos.load import DECLINED_TOKEN
 from tests.chaos.planted import PLANTED, Plant, answer_also, charged_twice, charges, only_answer, the_charge
@@ -27,25 +27,25 @@ from tests.chaos.planted import PLANTED, Plant, answer_also, charged_twice, char
 CASES = [pytest.param(plant, word, id=f"{law}-{name}") for law, some in PLANTED.items() for name, plant, word in some]
 
 
-def test_nothing_is_found_in_good_books() -> None:
-    """The books that all plants are made in must be good, or a plant would prove nothing."""
-    assert breaches(books()) == []
+def test_no_breach_is_found_in_good_records() -> None:
+    """The records without a planted breach must be good, or a planted one would prove nothing."""
+    assert breaches(records()) == []
 
 
 @pytest.mark.parametrize(("plant", "word"), CASES)
-def test_a_planted_wrong_is_found(plant: Plant, word: str) -> None:
-    """Each wrong must come back in words that name it; L1 to L4, the contract's answers, the log."""
-    found = books()
+def test_a_planted_breach_is_found(plant: Plant, word: str) -> None:
+    """Each breach must be reported by name; L1 to L4, the contract's answers, the log."""
+    found = records()
     plant(found)
     assert [breach for breach in breaches(found) if word in breach], breaches(found)
 
 
-def test_what_may_happen_is_no_breach() -> None:
-    """Duplicates with one id, a broken connection, a card tried beside, a line cut by kill -9 are nobody's wrong."""
-    found = books()
+def test_allowed_duplicates_and_broken_connections_are_no_breach() -> None:
+    """Duplicates with one id, a broken connection, a concurrent card, a line cut by kill -9 are no breach."""
+    found = records()
     found.evidence.events.append(paid_event(PAID_ORDER))
     found.evidence.events.append(refunded_event(CANCELLED_ORDER))
-    found.stories[PAID_ORDER].asked.append(asked(CARD, None, 300.0))
+    found.histories[PAID_ORDER].asked.append(asked(CARD, None, 300.0))
     answer_also(found, PAID_ORDER, paid(PAID_ORDER, 200), began=400.0)
     answer_also(found, PAID_ORDER, refused(409, "The order has already been paid"), "tok_amex")
     answer_also(found, CANCELLED_ORDER, refused(409, "The order has been cancelled"), began=400.0)
@@ -55,15 +55,15 @@ def test_what_may_happen_is_no_breach() -> None:
     assert breaches(found) == []
 
 
-def test_the_account_of_a_broken_order_tells_all_that_is_known() -> None:
-    """Whoever reads of a breach must find the requests, the charges, the events and the document in one place."""
-    found = books()
+def test_the_incident_report_of_a_broken_order_holds_all_that_is_known() -> None:
+    """The report of a breach must have the requests, the charges, the events and the document in one place."""
+    found = records()
     charged_twice(found)
     [order] = orders_in(breaches(found), found)
-    account = account_of(order, found, [(1_800_000_000.5, "kill -9 of service-0")])
+    account = incident_report(order, found, [(1_800_000_000.5, "kill -9 of service-0")])
     wanted = (
         "asks service-0 with tok_visa",
-        "told by service-0",
+        "answered by service-0",
         "ch_paid0_1",
         "ch_paid0_2",
         "payment:created",

@@ -1,4 +1,4 @@
-"""A round is a function of its seed, and a few rounds in a row meet everything there is."""
+"""A round is a function of its seed, and a few rounds in a row cover everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_eight_seeds_meet_every_broker_and_store() -> None:
 
 
 def test_two_hundred_seeds_meet_every_fault_strike_and_customer() -> None:
-    """What no plan ever draws is tested by nobody: two processes of three at a time, a blow at all, each fault."""
+    """What no plan draws is not tested: two processes of three at a time, a blow at all, each fault."""
     strikes = {(strike.way, len(strike.targets), strike.targets[0][:7]) for plan in MANY for strike in plan.strikes}
     for way in (Way.KILL, Way.PAUSE):
         assert {(way, 1, "nats"), (way, 1, "mongo"), (way, 1, "stripe"), (way, 1, "service")} <= strikes
@@ -38,19 +38,19 @@ def test_two_hundred_seeds_meet_every_fault_strike_and_customer() -> None:
 
 
 def test_a_plan_keeps_its_bounds() -> None:
-    """A round must take less than half a minute, and load a small machine no more than it bears."""
+    """A round must take less than half a minute, and not overload a small machine."""
     assert all(strike.at_s <= CHAOS_S and strike.for_s <= 5.0 for plan in MANY for strike in plan.strikes)
     assert all(customer.at_s <= LOAD_S for plan in MANY for customer in plan.customers)
     assert all(40 <= len(plan.customers) <= 80 for plan in MANY)
 
 
 def test_two_processes_are_only_struck_together_where_a_third_is_left() -> None:
-    """kill -9 of two at a time is of two of three: the third must take their work over."""
+    """Two processes are killed at a time only of three: the third must take over their work."""
     doubles = [(plan, strike) for plan in MANY for strike in plan.strikes if len(strike.targets) == 2]
     assert {plan.processes for plan, _ in doubles} == {3}
     assert all(len(set(strike.targets)) == 2 for _, strike in doubles)
 
 
 def test_the_record_can_be_shown() -> None:
-    """The table in the documents is made from the record, which must hold what the table asks of it."""
+    """The table in the documents is generated from the record, which must have every field that the table needs."""
     assert table(read(RECORD)["rounds"]).startswith("| | rounds |")

@@ -1,4 +1,4 @@
-"""The record grows by a round at a time, keeps failed ones, and is summed up without forgetting any."""
+"""The record grows by a round at a time, keeps failed ones, and its sums include all of them."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_the_table_sums_all_rounds_up(tmp_path: Path) -> None:
     assert last == "| all | 2 | 1 | 80 | 60 | 8 | 14 | 6 | 14 | 32 s, 61 s | 61 s |"
 
 
-def test_a_failed_round_says_how_to_play_it_again() -> None:
-    """Seed, what broke, and where the logs are must stand on the screen."""
+def test_a_failed_round_shows_the_command_that_repeats_it() -> None:
+    """The line must have the seed, the breach, and the place of the logs."""
     line = line_of(result(4711, "L1: order x: 2 charges are kept"))
     assert "order x: 2 charges are kept" in line
     assert "make torture ROUNDS=1 SEED=4711" in line
-    assert "/tmp/torn/account.txt" in line
+    assert "/tmp/torn/incident.txt" in line
 
 
 def test_a_terminal_shows_a_bar_and_how_long_it_will_take() -> None:
@@ -89,8 +89,8 @@ def test_a_terminal_shows_a_bar_and_how_long_it_will_take() -> None:
     assert pipe.getvalue().count("settled in 3.0 s, 20 s: ok\n") == 1
 
 
-def test_by_itself_a_run_writes_nothing_that_git_tracks() -> None:
-    """What the documents show grows when a person names it."""
+def test_by_default_a_run_writes_nothing_that_git_tracks() -> None:
+    """The record of the documents grows only where it is named."""
     assert DEFAULT != RECORD
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert f"/{DEFAULT.parts[0]}/" in ignored

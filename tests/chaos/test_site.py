@@ -1,4 +1,4 @@
-"""What is struck and started again, and struck before anybody has looked at it."""
+"""A struck target is started again, and may be struck before its start was measured."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SERVICE = "service-0"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A round's site of which nothing runs: a process of the service starts without what it stands on."""
+    """A round's site without running servers: a process of the service starts without them."""
     site = Site(plan_of(0), tmp_path)
     yield site
     site.stop()
 
 
 async def test_a_process_may_be_struck_in_the_turn_of_its_start(site: Site) -> None:
-    """The next strike waits for the last one's end, and comes before the watch over that start took a step."""
+    """The next strike waits for the end of the last one, and comes before the measurement of the start has begun."""
     await site.start_again(SERVICE)
     site.all[SERVICE].kill()
     await site.all_ready()

@@ -1,1 +1,1 @@
-"""What every implementation of a port must keep: one suite each, run on the real one and on its fake."""
+"""The contracts of the ports: one suite for each port, run on the real implementations and on the fakes."""

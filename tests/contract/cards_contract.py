@@ -1,6 +1,6 @@
-"""What every `CardProcessor` does alike: the fake, the simulated Stripe, and the real adapter over the real sandbox.
+"""The contract of `CardProcessor`: the fake, the simulated Stripe, and the real adapter over the sandbox keep it.
 
-Texts, ids and the order of time are each one's own; kinds of outcome, their reasons and the account are not.
+Texts, ids and timing differ between them; kinds of outcome, their reasons and the account do not.
 """
 
 from collections.abc import Awaitable, Callable
@@ -67,12 +67,12 @@ def giving_back(charge_id: str, key: str = "r1") -> RefundCharge:
 
 
 class Bench(Protocol):
-    """A Stripe that can be troubled. Faults strike the next call of a kind (`tests.support.fakes.cards.KINDS`)."""
+    """A Stripe with faults. A fault strikes the next call of a kind (`tests.support.fakes.cards.KINDS`)."""
 
     cards: CardProcessor
 
     async def run(self, call: Awaitable[R]) -> R:
-        """Make a call and let its time pass."""
+        """Run a call to its end, and let its time pass."""
 
     async def fault(self, kind: str, name: str) -> None: ...
 
@@ -81,26 +81,26 @@ class Bench(Protocol):
     async def limit(self, per_s: float) -> None: ...
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
-        """A new instrument of this kind for one of Stripe's test cards, by its name."""
+        """Returns a new instrument of this kind for one of Stripe's test cards, by its name."""
 
     async def authenticate(self, intent_id: str, completes: bool) -> None:
-        """The customer completes the bank's page, or fails there."""
+        """Let the customer complete the bank's page, or fail there."""
 
     async def browser_confirm(self, handover: Handover, card: str) -> None:
-        """The customer's browser confirms by the client secret, with another card."""
+        """Let the customer's browser confirm by the client secret, with another card."""
 
     async def cancel_by_hand(self, intent_id: str) -> None: ...
 
     async def refund_by_hand(self, charge_id: str) -> None: ...
 
     async def fail_refund(self, refund_id: str) -> None:
-        """The bank returns a refund that has succeeded."""
+        """Let the bank return a succeeded refund."""
 
     async def dispute(self, charge_id: str) -> None:
-        """The bank disputes a charge."""
+        """Let the bank dispute a charge."""
 
     async def decide(self, charge_id: str, *, won: bool) -> None:
-        """The bank decides the dispute of a charge."""
+        """Let the bank decide the dispute of a charge."""
 
 
 class CardsContract:
@@ -112,7 +112,7 @@ class CardsContract:
         return outcome.id
 
     async def charged(self, bench: Bench, card: str = "visa", order_id: str = "o1") -> tuple[str, str]:
-        """The ids of an intent and its charge."""
+        """Returns the ids of a paid intent and its charge."""
         intent_id = await self.made(bench, order_id)
         outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}"), order_id=order_id), intent_id))
         assert isinstance(outcome, IntentAnswer)
@@ -121,7 +121,7 @@ class CardsContract:
         return intent_id, outcome.charge.charge_id
 
     async def awaiting(self, bench: Bench, card: str = "threeDSecureRequired") -> tuple[str, Handover]:
-        """An intent that awaits its customer."""
+        """Returns an intent that awaits its customer."""
         intent_id = await self.made(bench)
         asked = confirming(token(f"tok_{card}"), authentication=BY_SDK)
         outcome = await bench.run(bench.cards.confirm(asked, intent_id))
@@ -130,7 +130,7 @@ class CardsContract:
         assert outcome.handover is not None
         return intent_id, outcome.handover
 
-    async def seen(self, bench: Bench, intent_id: str) -> IntentAnswer:
+    async def retrieved(self, bench: Bench, intent_id: str) -> IntentAnswer:
         outcome = await bench.run(bench.cards.retrieve(intent_id))
         assert isinstance(outcome, IntentAnswer)
         assert outcome.id == intent_id
@@ -144,7 +144,7 @@ class CardsContract:
     # ---------------------------------------------------------------------------------------------------------- create
 
     async def test_a_key_creates_one_intent_and_charges_nothing(self, bench: Bench) -> None:
-        """Unconfirmed; the same key brings the same intent back, and says that it is replayed."""
+        """It is unconfirmed; the same key returns the same intent, marked as replayed."""
         first = await bench.run(bench.cards.create(making()))
         second = await bench.run(bench.cards.create(making()))
         assert isinstance(first, IntentAnswer)
@@ -154,27 +154,27 @@ class CardsContract:
         assert await self.listed(bench) == []
 
     async def test_each_number_is_another_intent(self, bench: Bench) -> None:
-        """The next key, the next intent."""
+        """Each number has its own key, and so its own intent."""
         assert await self.made(bench, number=1) != await self.made(bench, number=2)
 
     @pytest.mark.parametrize(
-        ("fields", "reason"),
+        ("intent", "reason"),
         [
-            ({"amount": 10}, RefusalReason.AMOUNT),
-            ({"amount": 100_000_000}, RefusalReason.AMOUNT),
-            ({"currency": "zzz"}, RefusalReason.REQUEST),
+            (making(amount=10), RefusalReason.AMOUNT),
+            (making(amount=100_000_000), RefusalReason.AMOUNT),
+            (making(currency="zzz"), RefusalReason.REQUEST),
         ],
     )
     async def test_what_can_not_be_charged_is_refused(
-        self, bench: Bench, fields: dict[str, object], reason: RefusalReason
+        self, bench: Bench, intent: IntentReference, reason: RefusalReason
     ) -> None:
         """F35: there is no intent then."""
-        outcome = await bench.run(bench.cards.create(making(**fields)))
+        outcome = await bench.run(bench.cards.create(intent))
         assert isinstance(outcome, Refused)
         assert outcome.reason is reason
 
     async def test_a_key_with_other_parameters_is_an_alarm(self, bench: Bench) -> None:
-        """F16: nothing is done, and it says that it can't be."""
+        """F16: nothing is executed, and the outcome is an alarm."""
         intent_id = await self.made(bench)
         await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
         outcomes = [
@@ -198,7 +198,7 @@ class CardsContract:
     # --------------------------------------------------------------------------------------------------------- confirm
 
     async def test_a_confirm_charges_once(self, bench: Bench) -> None:
-        """F02: the same key brings the same charge and says that it is replayed; one charge is there."""
+        """F02: the same key returns the same charge, marked as replayed; there is one charge."""
         intent_id, charge_id = await self.charged(bench)
         again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
         assert isinstance(again, IntentAnswer)
@@ -213,8 +213,8 @@ class CardsContract:
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_amex"), attempt=2), intent_id))
         assert isinstance(outcome, UnexpectedState)
         assert await self.listed(bench) == [charge_id]
-        seen = await self.seen(bench, intent_id)
-        assert (seen.status, seen.charge and seen.charge.charge_id) == (IntentStatus.SUCCEEDED, charge_id)
+        intent = await self.retrieved(bench, intent_id)
+        assert (intent.status, intent.charge and intent.charge.charge_id) == (IntentStatus.SUCCEEDED, charge_id)
 
     async def test_a_decline_is_stored_and_the_intent_serves_the_next_attempt(self, bench: Bench) -> None:
         """F15: declined stays declined for its key; the next attempt's card is charged by the same intent."""
@@ -224,10 +224,10 @@ class CardsContract:
             outcome = await bench.run(bench.cards.confirm(poor, intent_id))
             assert isinstance(outcome, Declined)
             assert (outcome.failure.code, outcome.failure.decline_code) == ("card_declined", "insufficient_funds")
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.decline_code == "insufficient_funds"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.decline_code == "insufficient_funds"
         assert await self.listed(bench) == []
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(outcome, IntentAnswer)
@@ -279,7 +279,7 @@ class CardsContract:
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_threeDSecureRequired")), intent_id))
         assert isinstance(outcome, Declined)
         assert outcome.failure.code == "authentication_required"
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.REQUIRES_PAYMENT_METHOD
 
     async def test_a_card_that_need_not_ask_is_charged_at_once(self, bench: Bench) -> None:
         """3-D Secure is optional for it."""
@@ -293,10 +293,10 @@ class CardsContract:
     async def test_the_bank_asks_for_the_customer(
         self, bench: Bench, authentication: Authentication, redirects: bool
     ) -> None:
-        """The client secret and what the browser has to do come with it, at every look too; nothing is charged yet."""
+        """The answer has the client secret and the next action, and so has every later read; nothing is charged yet."""
         intent_id = await self.made(bench)
         asked = confirming(token("tok_threeDSecureRequired"), authentication=authentication)
-        answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.seen(bench, intent_id)]
+        answers = [await bench.run(bench.cards.confirm(asked, intent_id)), await self.retrieved(bench, intent_id)]
         for answer in answers:
             assert isinstance(answer, IntentAnswer)
             assert answer.status is IntentStatus.REQUIRES_ACTION
@@ -312,13 +312,13 @@ class CardsContract:
         """The intent has succeeded, and shows its charge."""
         intent_id, _ = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.SUCCEEDED
-        assert seen.charge is not None
-        assert await self.listed(bench) == [seen.charge.charge_id]
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.SUCCEEDED
+        assert intent.charge is not None
+        assert await self.listed(bench) == [intent.charge.charge_id]
 
     async def test_the_stored_answer_of_a_confirm_is_a_fact_about_the_past(self, bench: Bench) -> None:
-        """After the customer has paid, the confirm's key still says that the bank asks: replayed."""
+        """After the customer has paid, the confirm's key still returns requires_action, marked as replayed."""
         intent_id, _ = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=True)
         asked = confirming(token("tok_threeDSecureRequired"), authentication=BY_SDK)
@@ -330,37 +330,37 @@ class CardsContract:
         """The intent asks for another card, and serves the next attempt."""
         intent_id, _ = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=False)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.code == "payment_intent_authentication_failure"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.code == "payment_intent_authentication_failure"
         outcome = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(outcome, IntentAnswer)
         assert outcome.status is IntentStatus.SUCCEEDED
 
     async def test_a_card_may_be_declined_after_its_customer_authenticated(self, bench: Bench) -> None:
-        """The bank wanted the customer, and has no money all the same."""
+        """The customer authenticates, and the bank declines all the same."""
         intent_id, _ = await self.awaiting(bench, "threeDSecureRequiredChargeDeclined")
         await bench.authenticate(intent_id, completes=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.REQUIRES_PAYMENT_METHOD
-        assert seen.failure is not None
-        assert seen.failure.code == "card_declined"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+        assert intent.failure is not None
+        assert intent.failure.code == "card_declined"
         assert await self.listed(bench) == []
 
     async def test_a_browser_confirms_by_the_secret_with_another_card(self, bench: Bench) -> None:
-        """The intent's own charge: no confirm of ours brought it."""
+        """It is the intent's charge, though no confirm of the service made it."""
         intent_id, handover = await self.awaiting(bench)
         await bench.authenticate(intent_id, completes=False)
         await bench.browser_confirm(handover, "visa")
-        seen = await self.seen(bench, intent_id)
-        assert seen.status is IntentStatus.SUCCEEDED
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.status is IntentStatus.SUCCEEDED
         assert len(await self.listed(bench)) == 1
 
     # ---------------------------------------------------------------------------------------------------------- cancel
 
     async def test_a_canceled_intent_never_charges(self, bench: Bench) -> None:
-        """A cancel is a fence: whatever comes after it."""
+        """A cancel is a fence against every later confirm."""
         intent_id, _ = await self.awaiting(bench)
         outcome = await bench.run(bench.cards.cancel(intent_id))
         assert isinstance(outcome, IntentAnswer)
@@ -368,45 +368,45 @@ class CardsContract:
         await bench.authenticate(intent_id, completes=True)
         late = await bench.run(bench.cards.confirm(confirming(token("tok_visa"), attempt=2), intent_id))
         assert isinstance(late, UnexpectedState)
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
         assert await self.listed(bench) == []
 
     async def test_a_second_cancel_finds_it_canceled(self, bench: Bench) -> None:
-        """It is idempotent by itself, and has no key."""
+        """A cancel is idempotent, and has no key."""
         intent_id = await self.made(bench)
         await bench.run(bench.cards.cancel(intent_id))
         again = await bench.run(bench.cards.cancel(intent_id))
         assert isinstance(again, UnexpectedState) or (
             isinstance(again, IntentAnswer) and again.status is IntentStatus.CANCELED
         )
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
 
     async def test_what_has_succeeded_can_not_be_canceled(self, bench: Bench) -> None:
-        """The error of a cancel is no answer: a look is."""
+        """The error of a cancel does not show the intent's state: a read does."""
         intent_id, charge_id = await self.charged(bench)
         assert isinstance(await bench.run(bench.cards.cancel(intent_id)), UnexpectedState)
         assert await self.listed(bench) == [charge_id]
 
     async def test_an_intent_is_canceled_by_hand(self, bench: Bench) -> None:
-        """In the dashboard, while its customer was asked."""
+        """An operator cancels it in the dashboard while its customer authenticates."""
         intent_id, _ = await self.awaiting(bench)
         await bench.cancel_by_hand(intent_id)
-        assert (await self.seen(bench, intent_id)).status is IntentStatus.CANCELED
+        assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
 
     # ---------------------------------------------------------------------------------------------------------- faults
 
     @pytest.mark.parametrize(("fault", "happened"), [("drop_before", False), ("drop_after", True)])
     async def test_a_lost_request_and_a_lost_answer_look_alike(self, bench: Bench, fault: str, happened: bool) -> None:
-        """F09, F10: both are unclear; the same key tells which it was, and does it once."""
+        """F09, F10: both are unclear; the same key shows which it was, and executes once."""
         await bench.fault("create", fault)
         lost = await bench.run(bench.cards.create(making()))
         assert isinstance(lost, Unclear)
         assert (lost.stored, lost.alarm) == (False, False)
         intent_id = await self.made(bench)
         await bench.fault("confirm", fault)
-        lost = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
-        assert isinstance(lost, Unclear)
-        assert (lost.stored, lost.alarm) == (False, False)
+        unclear = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
+        assert isinstance(unclear, Unclear)
+        assert (unclear.stored, unclear.alarm) == (False, False)
         assert len(await self.listed(bench)) == int(happened)
         answer = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
         assert isinstance(answer, IntentAnswer)
@@ -415,15 +415,15 @@ class CardsContract:
 
     @pytest.mark.parametrize(("fault", "happened"), [("drop_before", False), ("drop_after", True)])
     async def test_a_lost_cancel_is_unclear(self, bench: Bench, fault: str, happened: bool) -> None:
-        """A look tells what became of it."""
+        """A read shows its result."""
         intent_id = await self.made(bench)
         await bench.fault("cancel", fault)
         assert isinstance(await bench.run(bench.cards.cancel(intent_id)), Unclear)
-        assert ((await self.seen(bench, intent_id)).status is IntentStatus.CANCELED) is happened
+        assert ((await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED) is happened
 
     @pytest.mark.parametrize(("fault", "happened"), [("error_before", False), ("error_after", True)])
-    async def test_a_stored_500_is_told_from_a_first_one(self, bench: Bench, fault: str, happened: bool) -> None:
-        """F12: the first proves nothing, the replay says that it is stored, whatever has happened."""
+    async def test_a_stored_500_differs_from_a_first_one(self, bench: Bench, fault: str, happened: bool) -> None:
+        """F12: the first proves nothing, the replay shows that the error is stored, whatever was executed."""
         await bench.fault("create", fault)
         outcomes = [await bench.run(bench.cards.create(making())) for _ in range(3)]
         assert [isinstance(each, Unclear) and each.stored for each in outcomes] == [False, True, True]
@@ -432,7 +432,7 @@ class CardsContract:
         asked = confirming(token("tok_visa"))
         answers = [await bench.run(bench.cards.confirm(asked, intent_id)) for _ in range(3)]
         assert [isinstance(each, Unclear) and each.stored for each in answers] == [False, True, True]
-        assert ((await self.seen(bench, intent_id)).status is IntentStatus.SUCCEEDED) is happened
+        assert ((await self.retrieved(bench, intent_id)).status is IntentStatus.SUCCEEDED) is happened
 
     @pytest.mark.parametrize(
         ("fault", "obstacle"),
@@ -443,10 +443,10 @@ class CardsContract:
         ],
     )
     @pytest.mark.parametrize("kind", ["create", "confirm", "retrieve", "cancel", "list", "refund"])
-    async def test_an_obstacle_says_that_nothing_happened(
+    async def test_an_obstacle_reports_that_nothing_happened(
         self, bench: Bench, fault: str, obstacle: Obstacle, kind: str
     ) -> None:
-        """F14, F36: which obstacle it was; the same call may be made again."""
+        """F14, F36: the outcome names the obstacle; the same call may be made again."""
         _, charge_id = await self.charged(bench)
         other = await self.made(bench, number=2)
         calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -464,7 +464,7 @@ class CardsContract:
         assert not isinstance(await bench.run(calls[kind]()), NotYet | Unclear)
 
     async def test_the_rate_is_limited_for_each_kind(self, bench: Bench) -> None:
-        """F14: what is past the rate is refused and did nothing; another endpoint has a rate of its own."""
+        """F14: a request past the rate is refused and not executed; another endpoint has its own rate."""
         intent_id = await self.made(bench)
         await bench.limit(1)
         outcomes = [
@@ -477,7 +477,7 @@ class CardsContract:
 
     @pytest.mark.parametrize("kind", ["retrieve", "cancel", "confirm"])
     async def test_an_intent_that_is_not_there_is_an_alarm(self, bench: Bench, kind: str) -> None:
-        """Its id came from Stripe: the secret key must be another account's."""
+        """Its id came from Stripe, so the secret key must be another account's."""
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "retrieve": lambda: bench.cards.retrieve("pi_none"),
             "cancel": lambda: bench.cards.cancel("pi_none"),
@@ -506,19 +506,19 @@ class CardsContract:
     # --------------------------------------------------------------------------------------------------------- refunds
 
     async def test_a_charge_is_given_back_once(self, bench: Bench) -> None:
-        """F21, F23: the same key, or another one, finds the refund that there is; the intent shows it."""
+        """F21, F23: the same key, or another one, finds the existing refund; the intent shows it."""
         intent_id, charge_id = await self.charged(bench)
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         outcomes = [await bench.run(bench.cards.refund(giving_back(charge_id, key))) for key in ("r1", "r1", "r2")]
-        outcomes.append(await bench.run(bench.cards.find_refund(charge_id)))
         assert isinstance(outcomes[0], Refunded)
-        assert outcomes == [outcomes[0]] * 4
-        seen = await self.seen(bench, intent_id)
+        assert outcomes == [outcomes[0]] * 3
+        assert await bench.run(bench.cards.find_refund(charge_id)) == outcomes[0]
+        seen = await self.retrieved(bench, intent_id)
         assert seen.charge is not None
         assert seen.charge.refunded
 
     async def test_the_stored_answer_of_a_confirm_does_not_know_of_the_refund(self, bench: Bench) -> None:
-        """Which is why a replayed success is believed only after the charge was read."""
+        """So the service accepts a replayed success only after it has read the charge."""
         intent_id, charge_id = await self.charged(bench)
         await bench.run(bench.cards.refund(giving_back(charge_id)))
         again = await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
@@ -528,27 +528,27 @@ class CardsContract:
         assert not again.charge.refunded
 
     async def test_a_refund_by_hand_is_found(self, bench: Bench) -> None:
-        """An operator gave it back in the dashboard."""
+        """An operator refunded it in the dashboard."""
         intent_id, charge_id = await self.charged(bench)
         await bench.refund_by_hand(charge_id)
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), Refunded)
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.refunded
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.refunded
 
     async def test_a_lost_refund_is_made_once(self, bench: Bench) -> None:
-        """F23: unclear, and the same key brings it."""
+        """F23: the first answer is unclear, and the same key returns the refund."""
         _, charge_id = await self.charged(bench)
         await bench.fault("refund", "drop_after")
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Unclear)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 
     async def test_a_refund_that_waits_is_blocked_until_it_is_done(self, bench: Bench) -> None:
-        """F44: a dispute blocks; what fails later was never a refund."""
+        """F44: a dispute blocks it; a refund that fails later does not count."""
         intent_id, disputed = await self.charged(bench, "createDispute")
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.disputed
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.disputed
         assert isinstance(await bench.run(bench.cards.refund(giving_back(disputed, "r2"))), Blocked)
         assert isinstance(await bench.run(bench.cards.find_refund(disputed)), Blocked)
         _, failing = await self.charged(bench, "refundFail", "o2")
@@ -557,7 +557,7 @@ class CardsContract:
         assert isinstance(await bench.run(bench.cards.find_refund(failing)), NotRefunded)
 
     async def test_a_refund_stands_until_it_fails(self, bench: Bench) -> None:
-        """F44: the recheck names the refund that was asked about exactly while it stands."""
+        """F44: the recheck returns the refund exactly while it has not failed."""
         _, charge_id = await self.charged(bench)
         made = await bench.run(bench.cards.refund(giving_back(charge_id)))
         assert isinstance(made, Refunded)
@@ -566,14 +566,14 @@ class CardsContract:
         await bench.fail_refund(made.refund_id)
         assert isinstance(await bench.run(bench.cards.recheck_refund(recheck)), NotRefunded)
         replayed = await bench.run(bench.cards.refund(giving_back(charge_id)))
-        assert isinstance(replayed, Blocked), "what is stored for the key is of the past"
+        assert isinstance(replayed, Blocked), "the answer stored for the key is of the past"
         again = await bench.run(bench.cards.refund(giving_back(charge_id, "r2")))
         assert isinstance(again, Refunded)
         assert again.refund_id != made.refund_id
         assert await bench.run(bench.cards.recheck_refund(recheck)) == again
 
     async def test_a_lost_dispute_gives_the_charge_back(self, bench: Bench) -> None:
-        """No refund of it can be made; unless the bank decides anew."""
+        """It can't be refunded, unless the bank decides again."""
         _, charge_id = await self.charged(bench)
         await bench.dispute(charge_id)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id, "r1"))), Blocked)
@@ -588,25 +588,25 @@ class CardsContract:
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id, "r3"))), Refunded)
 
     async def test_a_won_dispute_lets_the_charge_be_given_back(self, bench: Bench) -> None:
-        """The money is ours again, and the order's cancel still wants it back."""
+        """The merchant has the money again, and the order's cancel still requires a refund."""
         intent_id, charge_id = await self.charged(bench)
         await bench.dispute(charge_id)
         await bench.decide(charge_id, won=True)
-        seen = await self.seen(bench, intent_id)
-        assert seen.charge is not None
-        assert seen.charge.disputed, "it has been"
+        intent = await self.retrieved(bench, intent_id)
+        assert intent.charge is not None
+        assert intent.charge.disputed, "it has been"
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 
     async def test_what_is_not_there_can_not_be_given_back(self, bench: Bench) -> None:
-        """A refund of nothing is blocked, a look for it an alarm: that charge came from Stripe."""
+        """A refund of a missing charge is blocked, a search for it an alarm: the charge's id came from Stripe."""
         assert isinstance(await bench.run(bench.cards.refund(giving_back("ch_none"))), Blocked)
         outcome = await bench.run(bench.cards.find_refund("ch_none"))
         assert isinstance(outcome, Unclear)
         assert outcome.alarm
 
     async def test_check_finds_the_keys_account(self, bench: Bench) -> None:
-        """The cheapest call passes, and says the same account each time."""
+        """The cheapest call passes, and returns the same account each time."""
         account = await bench.run(bench.cards.check())
         assert isinstance(account, StripeAccount)
         assert (account.id is not None, account.live) == (True, False)
@@ -614,7 +614,7 @@ class CardsContract:
 
     @pytest.mark.parametrize("permission", list(Permission))
     async def test_a_check_of_a_permission_changes_nothing(self, bench: Bench, permission: Permission) -> None:
-        """None: our key may make such calls. Asked as often as one likes."""
+        """None: the key may make such calls. The check can be repeated."""
         for _ in range(2):
             assert await bench.run(bench.cards.check_permission(permission)) is None
         assert await self.listed(bench) == []

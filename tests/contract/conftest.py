@@ -1,4 +1,4 @@
-"""Which event loop the tests of a module run on."""
+"""Selects the event loop of a module's tests."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,5 +7,5 @@ import pytest
 
 
 def pytest_asyncio_loop_factories(item: pytest.Function) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The one that the module's own `new_loop` makes; asyncio's, where it has none."""
+    """Returns the loop of the module's own `new_loop`; asyncio's default where it has none."""
     return {"loop": getattr(item.module, "new_loop", asyncio.new_event_loop)}

@@ -1,7 +1,7 @@
-"""The fake Stripe keeps the card processors' contract, so what the simulation proves on it means something."""
+"""The fake Stripe keeps the card processors' contract, on which the simulation's results depend."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import pytest
@@ -55,8 +55,8 @@ class FakeBench:
         self.clock.oversleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = RateLimits(per_s, self.clock.monotonic)
-        self.stripe.admits = lambda kind, _now: pace.admits(kind)
+        limits = RateLimits(per_s, self.clock.monotonic)
+        self.stripe.admits = lambda kind, _now: limits.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
         return Instrument(kind, f"{PREFIXES[kind]}{card}")
@@ -85,7 +85,7 @@ class FakeBench:
 
 
 @pytest.fixture
-def bench() -> Iterator[FakeBench]:
+def bench() -> FakeBench:
     return FakeBench()
 
 
@@ -100,7 +100,7 @@ async def made(bench: FakeBench) -> str:
 
 
 async def test_a_late_landing_charges_after_its_caller_gave_up(bench: FakeBench) -> None:
-    """F18: unclear at once, and charged later, once."""
+    """F18: the outcome is unclear at once, and the charge is made later, once."""
     intent_id = await made(bench)
     bench.stripe.script("confirm", Late(60.0))
     assert isinstance(await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id)), Unclear)
@@ -110,7 +110,7 @@ async def test_a_late_landing_charges_after_its_caller_gave_up(bench: FakeBench)
 
 
 async def test_a_late_landing_finds_the_fence(bench: FakeBench) -> None:
-    """F18: a cancel that came first lets it charge nothing."""
+    """F18: after a cancel it charges nothing."""
     intent_id = await made(bench)
     bench.stripe.script("confirm", Late(60.0))
     await bench.run(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
@@ -138,7 +138,7 @@ async def test_a_key_is_in_use_while_its_request_is_executing(bench: FakeBench) 
 
 
 async def test_a_request_that_has_arrived_outlives_its_caller(bench: FakeBench) -> None:
-    """A cancelled call may have charged all the same."""
+    """A cancelled call may charge all the same."""
     intent_id = await made(bench)
     bench.stripe.latency_s = 1.0
     call = asyncio.create_task(bench.cards.confirm(confirming(token("tok_visa")), intent_id))
@@ -150,7 +150,7 @@ async def test_a_request_that_has_arrived_outlives_its_caller(bench: FakeBench) 
 
 
 async def test_a_stalled_request_waits_for_its_event(bench: FakeBench) -> None:
-    """For as long as the test likes."""
+    """The test decides how long."""
     go = asyncio.Event()
     bench.stripe.script("create", Stall(go))
     call = asyncio.create_task(bench.cards.create(making()))
@@ -162,7 +162,9 @@ async def test_a_stalled_request_waits_for_its_event(bench: FakeBench) -> None:
 
 @pytest.mark.parametrize(("card", "charges"), [("slow", 1), ("slowDeclined", 0)])
 async def test_a_bank_may_take_its_time(bench: FakeBench, card: str, charges: int) -> None:
-    """Processing: the list says that a charge is pending; the intent can't be cancelled; then it succeeds or fails."""
+    """The intent is processing: the list shows a pending charge; the intent can't be cancelled; then it succeeds or
+    fails.
+    """
     intent_id = await made(bench)
     outcome = await bench.run(bench.cards.confirm(confirming(token(f"tok_{card}")), intent_id))
     assert isinstance(outcome, IntentAnswer)
@@ -177,7 +179,7 @@ async def test_a_bank_may_take_its_time(bench: FakeBench, card: str, charges: in
 
 @pytest.mark.parametrize("anew", [True, False])
 async def test_a_confirm_of_an_intent_that_awaits_its_customer(bench: FakeBench, anew: bool) -> None:
-    """Stripe's documentation does not say: both are played."""
+    """Stripe's documentation does not specify it: both are possible."""
     bench.stripe.confirms_over_action = anew
     intent_id = await made(bench)
     await bench.run(
@@ -190,7 +192,7 @@ async def test_a_confirm_of_an_intent_that_awaits_its_customer(bench: FakeBench,
 
 @pytest.mark.parametrize("stored", [True, False])
 async def test_a_refusal_may_be_stored_for_its_key(bench: FakeBench, stored: bool) -> None:
-    """With another card under that key it is then an alarm; without that, the key is free."""
+    """A stored one makes another card under that key an alarm; otherwise the key is free."""
     bench.stripe.stores_refusals = stored
     intent_id = await made(bench)
     for _ in range(2):
@@ -209,7 +211,7 @@ async def test_a_browser_is_declined_as_a_confirm_of_ours_is(bench: FakeBench) -
 
 
 async def test_a_charge_of_release_0_1_0_is_listed_with_its_attempt(bench: FakeBench) -> None:
-    """Its metadata say which attempt it was; another payment's carry none of ours."""
+    """Its metadata name the attempt; another payment's charge has none."""
     first = bench.stripe.charge_of_release_0_1_0("o1", "p-o1", 3, 1999, "usd")
     bench.stripe.charge_of_release_0_1_0("o1", "p-other", 7, 1999, "usd")
     listed = await bench.run(bench.cards.list_charges("o1", "p-o1"))

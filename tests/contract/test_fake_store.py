@@ -1,8 +1,9 @@
-"""The fake store keeps what the real ones keep; and its faults are what they say."""
+"""The fake store keeps the stores' contract, and its faults work as documented."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -15,6 +16,7 @@ from tests.support.fakes.store import FakeDatabase, FakeStore
 
 class FakeBench:
     finds_upper_case_ids = True
+    compares_dates_to = timedelta(milliseconds=1)
 
     def __init__(self) -> None:
         self._database = FakeDatabase()
@@ -29,7 +31,7 @@ class FakeBench:
         del self._database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
-        return [letter.data for letter in self._database.dead_letters.values()]
+        return [dead_letter.data for dead_letter in self._database.dead_letters.values()]
 
 
 class TestFakeStore(StoreContract):
@@ -40,7 +42,7 @@ class TestFakeStore(StoreContract):
 
 class TestFaults:
     async def test_away(self) -> None:
-        """Reads raise, writes are unknown and come to nothing."""
+        """Reads raise, writes are unknown and not applied."""
         store = FakeStore()
         store.away = "gone"
         for read in (store.load(["o1"]), store.prepare(), store.due(T0, None, 1), store.load_by_payment([])):
@@ -56,7 +58,7 @@ class TestFaults:
         assert (store.database.documents, store.database.dead_letters) == ({}, {})
 
     async def test_answers_and_writes_are_lost_as_often_as_asked(self) -> None:
-        """F26: applied or not, the caller knows as much."""
+        """F26: applied or not, the caller gets the same result."""
         store = FakeStore()
         store.lose_answers, store.lose_writes = 1, 1
         assert await store.commit([order("o1")]) == [Committed.UNKNOWN]
@@ -66,7 +68,7 @@ class TestFaults:
         assert await store.commit([charging("o1", rev=2)]) == [Committed.WRITTEN]
 
     async def test_a_write_lands_late_if_its_revision_still_fits(self) -> None:
-        """F26, F34: or is refused by the fence."""
+        """F26, F34: otherwise the fence refuses it."""
         store = FakeStore()
         store.hold_writes = 2
         await store.commit([order("o1")])
@@ -76,7 +78,7 @@ class TestFaults:
         assert store.database.get("o1") == order("o1")
 
     async def test_a_stalled_call_waits(self) -> None:
-        """For the test's word, and for nothing else."""
+        """It waits for the test's signal, and for nothing else."""
         store = FakeStore()
         store.stall("commit")
         assert await store.load([]) == {}

@@ -1,4 +1,4 @@
-"""The fake transport keeps what the real ones keep."""
+"""The fake transport keeps the transports' contract."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.support.fakes.transport import FakeBroker, FakeTransport
 
 class FakeBench:
     deduplicates = True
+    forgets = False
 
     def __init__(self) -> None:
         self._broker = FakeBroker(SystemClock(), ack_wait_s=1.0)

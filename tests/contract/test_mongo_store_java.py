@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from payment.adapters.mongo.store import MongoStore
-from tests.contract.mongo_faults import MongoBench, MongoFaults, MongoStoreContract, indexed
+from tests.contract.mongo_faults import MongoBench, MongoFaults, MongoStoreContract
 from tests.support.servers.mongo import MongoJavaServer, MongoServer
 
 pytestmark = pytest.mark.servers
@@ -34,11 +33,7 @@ def bench(server: MongoServer) -> MongoBench:
 class TestMongoJavaServer(MongoStoreContract):
     """F27: a standalone server, without transactions."""
 
-    async def test_the_fence_has_an_index_of_its_own(self, bench: MongoBench, store: MongoStore) -> None:
-        """This server finds by the very keys of an index: each write would read every order."""
-        assert ("_id", "rev") in await indexed(bench)
-
 
 @pytest.mark.slow
 class TestMongoJavaServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

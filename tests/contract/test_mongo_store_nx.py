@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from payment.adapters.mongo.store import MongoStore
-from tests.contract.mongo_faults import MongoBench, MongoFaults, MongoStoreContract, indexed
+from tests.contract.mongo_faults import MongoBench, MongoFaults, MongoStoreContract
 from tests.support.servers.mongo import MongoServer, NxServer
 
 pytestmark = pytest.mark.servers
@@ -34,11 +33,7 @@ def bench(server: MongoServer) -> MongoBench:
 class TestNxServer(MongoStoreContract):
     """F27: a standalone server, without transactions."""
 
-    async def test_the_fence_needs_no_index_of_its_own(self, bench: MongoBench, store: MongoStore) -> None:
-        """Each write would pay for it, as on MongoDB itself."""
-        assert ("_id", "rev") not in await indexed(bench)
-
 
 @pytest.mark.slow
 class TestNxServerFaults(MongoFaults):
-    """Through a proxy."""
+    """The fault tests on this server."""

@@ -1,8 +1,8 @@
-"""What stands before the service in the simulation keeps what the real servers keep.
+"""The simulated ports keep the contracts of the real servers.
 
-The simulated ports are the fakes with a way to them: latency, losses, conditions that last. Here they stand on their
-own virtual loop, in a world without orders, and all waiting takes no time. Each test runs in several such worlds, since
-latencies are drawn.
+The simulated ports are the fakes behind a simulated network: latency, losses, lasting conditions. Here they run on a
+virtual loop, in a world without orders, and waiting takes no real time. Each test runs in several such worlds, because
+latencies are random.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import bson
@@ -37,9 +38,9 @@ R = TypeVar("R")
 
 SEEDS = range(3)
 ACK_WAIT_S = 1.0
-"""What the transports' contract asks of its bench."""
+"""The ack wait and the deadline that the transports' contract uses."""
 KEY_REFUSED_S = 1.0
-"""How long a refused key stays refused: longer than a request is on its way."""
+"""How long a refused key stays refused, in seconds: longer than a request takes."""
 
 FAULTS = {
     "drop_before": "request to Stripe lost",
@@ -50,21 +51,21 @@ FAULTS = {
     "lock_timeout": "lock timeout",
     "unauthorized": "Stripe refuses our key",
 }
-"""The faults of the cards' contract, by the names that they have in the simulation."""
+"""The faults of the cards' contract, with their names in the simulation."""
 
 
 def new_loop() -> VirtualLoop:
-    """The loop of this module's tests."""
+    """Returns the loop of this module's tests."""
     return VirtualLoop(random.Random(1).random, fail)
 
 
 def fail(context: dict[str, Any]) -> None:
-    """What asyncio would only print."""
+    """Raise an error that asyncio would only print."""
     raise AssertionError(context)
 
 
 class QuietWorld(World):
-    """Nothing is planned: the next call of a kind meets what a test says."""
+    """A world without planned faults: the next call of a kind gets the fault that a test sets."""
 
     def __init__(self, seed: int) -> None:
         plan = Plan(seed, processes=0, orders=(), strikes=(), enabled=(), ends_s=0.0)
@@ -74,7 +75,7 @@ class QuietWorld(World):
         self.next: dict[str, Strike] = {}
 
     def process(self, name: str = "p1") -> Process:
-        """One that runs, without a service in it."""
+        """Returns a running process without a service in it."""
         process = Process(self, name)
         process.owner = Owner(name)
         return process
@@ -93,6 +94,7 @@ async def world(request: pytest.FixtureRequest) -> QuietWorld:
 
 class StoreBench:
     finds_upper_case_ids = True
+    compares_dates_to = timedelta(milliseconds=1)
 
     def __init__(self, world: QuietWorld) -> None:
         self._world = world
@@ -107,7 +109,7 @@ class StoreBench:
         del self._world.database.documents[order_id]
 
     def dead_letters(self) -> list[bytes]:
-        return [letter.data for letter in self._world.database.dead_letters.values()]
+        return [dead_letter.data for dead_letter in self._world.database.dead_letters.values()]
 
 
 class TestSimStore(StoreContract):
@@ -124,7 +126,7 @@ class CardsBench:
         self._world = world
 
     async def run(self, call: Awaitable[R]) -> R:
-        """A refused key is no fault of one call: it has to pass."""
+        """A refused key is a lasting condition: it has to end."""
         outcome = await call
         if self._world.is_on("stripe key refused"):
             await self.skip(KEY_REFUSED_S)
@@ -137,8 +139,8 @@ class CardsBench:
         await asyncio.sleep(seconds)
 
     async def limit(self, per_s: float) -> None:
-        pace = RateLimits(per_s, self._world.clock.monotonic)
-        self._world.stripe.accounts.admits = lambda kind, _now: pace.admits(kind)
+        limits = RateLimits(per_s, self._world.clock.monotonic)
+        self._world.stripe.accounts.admits = lambda kind, _now: limits.admits(kind)
 
     async def instrument(self, kind: InstrumentKind, card: str) -> Instrument:
         return Instrument(kind, f"{PREFIXES[kind]}{card}")
@@ -150,7 +152,7 @@ class CardsBench:
         self._world.stripe.accounts.browser_confirm(handover.client_secret, instrument_of(f"tok_{card}"))
 
     async def cancel_by_hand(self, intent_id: str) -> None:
-        """The last one that is open: a test has one."""
+        """Cancel the open intent: a test has only one."""
         self._world.stripe.cancel_by_hand()
         assert intent_id in str(self._world.journal.entries)
 
@@ -181,6 +183,7 @@ class TestSimCards(CardsContract):
 
 class TransportBench:
     deduplicates = True
+    forgets = False
 
     def __init__(self, world: QuietWorld) -> None:
         self._world = world
@@ -200,7 +203,7 @@ class TransportBench:
 
 
 class TestSimTransport(TransportContract):
-    """The whole suite, but for other groups."""
+    """The whole suite, except for other groups."""
 
     @pytest.fixture
     def bench(self, world: QuietWorld) -> TransportBench:

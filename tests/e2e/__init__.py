@@ -1,1 +1,1 @@
-"""The whole service as real processes, seen by a client and neighbours that know only the contract."""
+"""The whole service as real processes, tested by a client and peer services that know only the contract."""

@@ -1,4 +1,4 @@
-"""The neighbours on the bus: the orders service, whoever listens to payments, and the stream's own books.
+"""The peer services on the bus: the orders service, subscribers of payments, and the stream's content.
 
 Owns: one NATS connection. Must never import the service. Change together with: the contract's section on events.
 """
@@ -25,7 +25,7 @@ RECONNECT_S = 0.1  # a server that is started again is found at once
 
 
 def order_created(order: str, price: object = 19.99, user: str = "u1", **other: object) -> dict[str, Any]:
-    """The orders service's announcement of an order, with more or other fields where they are given."""
+    """Returns the orders service's event of a new order, with more or other fields where they are given."""
     event = {"id": order, "version": 0, "status": "created", "userId": user, "expiresAt": in_minutes(15)}
     return event | {"ticket": {"id": "t1", "price": price}} | other
 
@@ -39,7 +39,7 @@ def in_minutes(minutes: float) -> str:
 
 
 def in_seconds(seconds: float) -> str:
-    """A time as a JavaScript sibling writes it."""
+    """Returns a time as a JavaScript service writes it."""
     text = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
@@ -60,18 +60,18 @@ class Published:
 
 @dataclass
 class Bus:
-    """`async with Bus(url) as bus: …`; a server that goes away is reconnected to."""
+    """`async with Bus(url) as bus: …`; it reconnects to a server that went away."""
 
     url: str
     _read: int = 0
     _events: list[Published] = field(default_factory=list)
 
     async def __aenter__(self) -> Bus:
-        async def hear(_: Exception) -> None:
-            """A server that goes away is part of the tests, and nats-py would print it."""
+        async def ignore_error(_: Exception) -> None:
+            """Ignore errors: a server that goes away is part of the tests, and nats-py would print them."""
 
         self._nats: NatsClient = await nats.connect(
-            self.url, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, error_cb=hear
+            self.url, max_reconnect_attempts=-1, reconnect_time_wait=RECONNECT_S, error_cb=ignore_error
         )
         self._jetstream = self._nats.jetstream(timeout=2)
         return self
@@ -80,7 +80,9 @@ class Bus:
         await self._nats.close()
 
     async def publish(self, subject: str, event: object) -> None:
-        """Publish, and wait until a stream has it: the service may be about to make that stream. Bytes go as is."""
+        """Publish, and wait until a stream has stored the event: the service may still be creating the stream. Bytes
+        are sent unchanged.
+        """
         data = event if isinstance(event, bytes) else json.dumps(event).encode()
 
         async def stored() -> object:
@@ -89,7 +91,7 @@ class Bus:
             except NatsError:
                 return None
 
-        await eventually(stored, f"a stream takes {subject}")
+        await eventually(stored, f"a stream stores {subject}")
 
     async def create(self, order: str, price: object = 19.99, user: str = "u1", **other: Any) -> None:
         await self.publish(CREATED, order_created(order, price, user, **other))
@@ -98,7 +100,7 @@ class Bus:
         await self.publish(CANCELLED, order_cancelled(order, version))
 
     async def events(self) -> list[Published]:
-        """Everything of ours that the stream holds, oldest first, read out of the stream itself."""
+        """Returns all events of the service in the stream, oldest first, read from the stream itself."""
         try:
             state = (await self._jetstream.stream_info(STREAM)).state
         except NotFoundError:
@@ -116,11 +118,11 @@ class Bus:
         return self._events
 
     async def events_of(self, order: str) -> list[Published]:
-        """Our events about one order, oldest first."""
+        """Returns the service's events about one order, oldest first."""
         return [event for event in await self.events() if event.payload["orderId"] == order]
 
-    async def told(self, order: str, *subjects: str, deadline_s: float = 10.0) -> list[dict[str, Any]]:
-        """The payloads of an order's events, once they are exactly `subjects` in this order."""
+    async def announced(self, order: str, *subjects: str, deadline_s: float = 10.0) -> list[dict[str, Any]]:
+        """Returns the payloads of an order's events, once they are exactly `subjects` in this order."""
 
         async def all_there() -> list[Published]:
             found = await self.events_of(order)
@@ -130,18 +132,18 @@ class Bus:
         return [event.payload for event in found]
 
     async def shorten_ack_wait(self, group: str, seconds: float) -> None:
-        """Let the broker deliver again after `seconds` what a killed process of this group left unacknowledged."""
+        """Let the broker redeliver the unacknowledged events of a killed process of this group after `seconds`."""
         for each in await self._jetstream.consumers_info(STREAM):
             if each.name.startswith(group):
                 await self._jetstream.add_consumer(STREAM, each.config.evolve(ack_wait=seconds))
 
     async def given_out(self, group: str) -> int:
-        """Incoming events that a group has been given and has not acknowledged yet."""
+        """Returns the number of incoming events that were delivered to a group and are not acknowledged yet."""
         everybody = await self._jetstream.consumers_info(STREAM)
         return sum(each.num_ack_pending or 0 for each in everybody if each.name.startswith(group))
 
     async def unacknowledged(self, group: str = "") -> int:
-        """Incoming events that a group (or any) has not acknowledged yet, given out or not."""
+        """Returns the number of incoming events that a group (or any) has not acknowledged yet, delivered or not."""
         everybody = await self._jetstream.consumers_info(STREAM)
         consumers = [each for each in everybody if each.name.startswith(group)]
         return sum((each.num_ack_pending or 0) + (each.num_pending or 0) for each in consumers)

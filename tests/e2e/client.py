@@ -1,4 +1,4 @@
-"""A client of the service that knows only the contract's HTTP section: who asks, for what, and what comes back.
+"""A client of the service that knows only the contract's HTTP section: identities, requests and answers.
 
 Owns: tokens of identity, and one HTTP session. Must never import the service. Change together with: the contract.
 """
@@ -20,13 +20,13 @@ from tests.support.servers.process import LOOPBACK
 
 JWT_KEY = "the-platforms-jwt-secret-never-to-be-logged"
 PAYMENTS = "/api/v1/payments"
-ANSWER_TIMEOUT_S = 40.0  # a charge may wait as long as a router would
+ANSWER_TIMEOUT_S = 40.0  # a charge may wait as long as a router allows
 
 
 def identity(user: object = "u1", key: str = JWT_KEY, algorithm: str = "HS256", **claims: object) -> str:
-    """A JWT of the platform for `user`, with more or other claims where they are given.
+    """Returns a JWT of the platform for `user`, with more or other claims where they are given.
 
-    Signed by hand: a library would warn of keys and refuse claims that are here on purpose.
+    Signed without a library, which would warn of keys and refuse claims that the tests need.
     """
     everything = {"id": user, "email": "u1@example.com", "iat": int(time.time())} | claims
     signed = f"{_part({'alg': algorithm, 'typ': 'JWT'})}.{_part(everything)}"
@@ -41,7 +41,7 @@ def _part(content: object) -> str:
 
 
 def session_cookie(token: str, *, urlsafe: bool = False, padded: bool = True) -> str:
-    """The value of the platform's cookie-session cookie that carries a JWT."""
+    """Returns the value of the platform's cookie-session cookie with a JWT."""
     encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
     text = encode(json.dumps({"jwt": token}).encode()).decode()
     return text if padded else text.rstrip("=")
@@ -49,7 +49,7 @@ def session_cookie(token: str, *, urlsafe: bool = False, padded: bool = True) ->
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `body` is the JSON, or the text where it is none."""
+    """An answer. `body` is the JSON, or the text where it is no JSON."""
 
     status: int
     body: Any
@@ -79,19 +79,19 @@ class Client:
         await self._session.close()
 
     async def pay(self, order: str, token: str = "tok_visa", user: str = "u1", **other: object) -> Answer:
-        """Ask for an order to be charged, as `user`. `other` are more fields of the body, None takes `token` out."""
+        """Request a charge of an order, as `user`. `other` are more fields of the body; a None leaves `token` out."""
         headers = {"Authorization": f"Bearer {identity(user)}"}
         body = {"orderId": order, "token": token, **other}
         body = {name: value for name, value in body.items() if value is not None}
         return await self.send("POST", PAYMENTS, body, headers)
 
     async def payment_of(self, order: str, user: str = "u1") -> Answer:
-        """Ask for the payment of an order."""
+        """Get the payment of an order."""
         headers = {"Authorization": f"Bearer {identity(user)}"}
         return await self.send("GET", f"{PAYMENTS}?orderId={order}", None, headers)
 
     async def payment(self, payment_id: str, user: str = "u1") -> Answer:
-        """Ask what became of a payment."""
+        """Get a payment."""
         headers = {"Authorization": f"Bearer {identity(user)}"}
         return await self.send("GET", f"{PAYMENTS}/{payment_id}", None, headers)
 
@@ -102,7 +102,7 @@ class Client:
         return str((await self.send("GET", "/metrics")).body)
 
     async def send(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Answer:
-        """Any request. Bytes go as they are, with the content type that `headers` name; all else as JSON."""
+        """Send any request. Bytes are sent unchanged, with the content type of `headers`; all else as JSON."""
         headers = dict(headers or {})
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is not None:

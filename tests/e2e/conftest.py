@@ -1,4 +1,4 @@
-"""One house for a module, on each of the two servers that speak MongoDB's protocol; a client and a bus for a test."""
+"""One stack for a module, on each of the two servers with MongoDB's protocol; a client and a bus for a test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStack]:
-    """One process of the service, which all tests of a module use: they differ by their orders."""
+    """One process of the service for all tests of a module, each with its own orders."""
     stack = ServiceStack(servers, tmp_path_factory.mktemp("stack"))
     stack.service(CHARGE_WAIT_S=CHARGE_WAIT_S, LOG_LEVEL="debug").start()
     yield stack
@@ -37,7 +37,7 @@ def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def service(stack: ServiceStack) -> Iterator[ServiceProcess]:
-    """The process; whatever faults a test asked of Stripe end with it."""
+    """The process; a test's faults at Stripe end with the test."""
     yield stack.processes[0]
     stack.stripe.well()
 

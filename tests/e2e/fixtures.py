@@ -1,4 +1,4 @@
-"""The fixtures of flows and faults: servers for a module, a house and a bus for a test. Imported by both conftests."""
+"""The fixtures of flows and faults: servers for a module, a stack and a bus for a test. Imported by both conftests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def stack(servers: Servers, tmp_path: Path) -> Iterator[ServiceStack]:
-    """A house of its own in front of the module's servers, which are well at its start and at its end."""
+    """A new stack in front of the module's servers, whose faults are cleared at its start and at its end."""
     servers.start()
     stack = ServiceStack(servers, tmp_path)
     yield stack

@@ -1,8 +1,8 @@
-"""The house under test: real servers, real processes of the service, and everybody's books.
+"""The stack under test: real servers, real processes of the service, and access to their records.
 
 Owns: the servers (for a module), the processes of the service (for a test), each on a free loopback port with its data
-below the test's folder. Must never import the service, nor look at it but through HTTP, the bus, Stripe's books, its
-log and, where a test says so, its documents. Change together with: `tests.support.servers`, and the contract's
+below the test's folder. Must never import the service, and observes it only through HTTP, the bus, Stripe's records,
+its log and, where a test needs them, its documents. Change together with: `tests.support.servers`, and the contract's
 environment.
 """
 
@@ -35,9 +35,9 @@ from tests.support.servers.process import LOOPBACK, ServerProcess, free_port
 ROOT = Path(__file__).parents[2]
 STRIPE_KEY = "sk_test_51HouseSecretNeverToBeLogged"
 CONTROL_TIMEOUT_S = 5.0  # one request to the sandbox's own controls, or to /readyz
-COMMAND_TIMEOUT_S = 60.0  # a command of the service: it has deadlines of its own
-CHARGE = "payment_intents.confirm"  # the endpoint that most faults are asked for
-DEFAULT_READY = frozenset({"ready"})  # which words of `/readyz` mean that a process has started
+COMMAND_TIMEOUT_S = 60.0  # a command of the service, which has its own deadlines
+CHARGE = "payment_intents.confirm"  # the endpoint of most faults
+DEFAULT_READY = frozenset({"ready"})  # the statuses of `/readyz` that mean that a process has started
 
 
 class StripeSandbox(ServerProcess):
@@ -55,55 +55,55 @@ class StripeSandbox(ServerProcess):
         return f"http://{LOOPBACK}:{self.port}"
 
     def fault(self, fault: str, endpoint: str = CHARGE, times: int | None = 1, **other: float | str) -> None:
-        """Ask for a fault of the next `times` requests to an endpoint."""
+        """Set a fault for the next `times` requests to an endpoint."""
         self._control("POST", "faults", {"fault": fault, "endpoint": endpoint, "times": times} | other)
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults that have struck nobody yet."""
-        waiting: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
-        return waiting
+        """Returns the pending faults."""
+        pending: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
+        return pending
 
     def well(self) -> None:
-        """No fault from now on, and no waiting."""
+        """Clear all faults and delays."""
         self._control("DELETE", "faults")
         self._control("POST", "settings", {"latency_ms": 0, "rate_per_s": 0})
 
     def settings(self, **change: float) -> None:
         self._control("POST", "settings", change)
 
-    def books(self) -> dict[str, Any]:
+    def audit(self) -> dict[str, Any]:
         return self._control("GET", "books")
 
     def charges(self, order: str) -> list[dict[str, Any]]:
-        """All charges of one order, failed ones included, oldest first."""
-        return [charge for charge in self.books()["charges"] if charge["transfer_group"] == order]
+        """Returns all charges of one order, failed ones included, oldest first."""
+        return [charge for charge in self.audit()["charges"] if charge["transfer_group"] == order]
 
     def intents(self, order: str) -> list[dict[str, Any]]:
-        """All intents of one order, oldest first."""
-        return [intent for intent in self.books()["intents"] if intent["transfer_group"] == order]
+        """Returns all intents of one order, oldest first."""
+        return [intent for intent in self.audit()["intents"] if intent["transfer_group"] == order]
 
     def customer(self, intent: str, *, authenticates: bool) -> None:
-        """The customer at the bank's page of an intent: completes, or fails."""
+        """Let the customer complete the bank's page of an intent, or fail there."""
         self._control("POST", f"intents/{intent}/{'complete' if authenticates else 'fail'}")
 
     def fail_refund(self, refund: str) -> None:
-        """The bank returns a refund that had succeeded."""
+        """Let the bank return a succeeded refund."""
         self._control("POST", f"refunds/{refund}/fail")
 
     def dispute(self, charge: str) -> str:
-        """The bank disputes a charge. Returns the dispute's id."""
+        """Let the bank dispute a charge. Returns the dispute's id."""
         return str(self._control("POST", f"charges/{charge}/dispute")["id"])
 
     def decide(self, dispute: str, *, won: bool) -> None:
-        """The bank decides a dispute."""
+        """Let the bank decide a dispute."""
         self._control("POST", f"disputes/{dispute}/{'win' if won else 'lose'}")
 
     def account(self) -> str:
-        """The id of its account."""
+        """Returns the id of its account."""
         return str(self.ask("GET", "/v1/account")["id"])
 
     def ask(self, method: str, path: str, **form: str) -> dict[str, Any]:
-        """A request of another client with our secret key: the dashboard's doing."""
+        """Send a request of another client with the secret key, as the dashboard would."""
         data = urllib.parse.urlencode(form).encode() if method == "POST" else None
         headers = {"Authorization": f"Bearer {STRIPE_KEY}"}
         request = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
@@ -112,8 +112,8 @@ class StripeSandbox(ServerProcess):
         return shown
 
     def requests(self, endpoint: str = CHARGE) -> int:
-        """Requests to an endpoint since the sandbox started, by the sandbox's own count."""
-        return int(self.books()["requests"].get(endpoint, {}).get("requests", 0))
+        """Returns the number of requests to an endpoint since the sandbox started, by its own count."""
+        return int(self.audit()["requests"].get(endpoint, {}).get("requests", 0))
 
     def _control(self, method: str, name: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -124,7 +124,9 @@ class StripeSandbox(ServerProcess):
 
 
 class ServiceProcess(ServerProcess):
-    """One process of the service, by the Procfile's own command line. It is ready when `/readyz` says so."""
+    """One process of the service, by the Procfile's own command line. It is ready when `/readyz` reports a status of
+    `ready_when`.
+    """
 
     def __init__(self, env: Mapping[str, str], log: Path, *, ready_when: frozenset[str] = DEFAULT_READY) -> None:
         port = int(env["PORT"])
@@ -132,7 +134,7 @@ class ServiceProcess(ServerProcess):
         super().__init__(procfile_command(), port=port, log=log, ready=self._is_ready, env=env, cwd=ROOT)
 
     def readyz(self) -> tuple[int, dict[str, Any]] | None:
-        """Status and body of `/readyz`; None where nothing answers."""
+        """Returns status and body of `/readyz`; None where the process does not answer."""
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/readyz", timeout=CONTROL_TIMEOUT_S) as found:
                 return found.status, json.load(found)
@@ -146,20 +148,20 @@ class ServiceProcess(ServerProcess):
         os.kill(self.pid, number)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line that the process has said, in all its runs. A line that is no JSON object fails the test."""
+        """Returns every line of the process's log, in all its runs. A line that is no JSON object fails the test."""
         raw = self.log.read_text().splitlines() if self.log.exists() else []
-        said = []
+        lines = []
         for line in raw:
             assert line.startswith("{"), f"no JSON object on a line: {line!r}"
-            said.append(json.loads(line))
-        return said
+            lines.append(json.loads(line))
+        return lines
 
-    def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
-        """The lines of one event whose fields are as given."""
+    def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """Returns the log lines of one event with the given fields."""
         return [line for line in self.lines() if line["event"] == event and fields.items() <= line.items()]
 
     def memory_kb(self) -> int:
-        """Resident, as the kernel counts it."""
+        """Returns resident memory in KB, as the kernel counts it."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
@@ -169,13 +171,13 @@ class ServiceProcess(ServerProcess):
 
 
 def procfile_command() -> list[str]:
-    """What the Procfile says after `web:`."""
+    """Returns the Procfile's command after `web:`."""
     line = (ROOT / "Procfile").read_text().strip()
     return shlex.split(line.removeprefix("web:"))
 
 
 class Servers:
-    """NATS, MongoDB and Stripe, shared by the tests of a module; each house has a database and consumers of its own."""
+    """NATS, MongoDB and Stripe, shared by the tests of a module; each stack has its own database and consumers."""
 
     def __init__(self, folder: Path, mongo: Callable[[Path], MongoServer] = NxServer) -> None:
         self.nats = NatsServer(folder)
@@ -197,7 +199,7 @@ class Servers:
 
 
 class ServiceStack:
-    """The service in front of the servers: its environment, its processes, its collections."""
+    """The service with its servers: its environment, its processes, its collections."""
 
     def __init__(self, servers: Servers, folder: Path) -> None:
         self.servers = servers
@@ -207,7 +209,7 @@ class ServiceStack:
         self.processes: list[ServiceProcess] = []
 
     def environment(self, **other: str) -> dict[str, str]:
-        """A whole environment for one process, with more or other variables where they are given."""
+        """Returns a whole environment for one process, with more or other variables where they are given."""
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         port = free_port()
         return {
@@ -231,20 +233,22 @@ class ServiceStack:
         return f"{DATABASE}_{self.name}"
 
     def service(self, ready_when: frozenset[str] = DEFAULT_READY, **env: str) -> ServiceProcess:
-        """A process that isn't started yet; a second one beside it has its own client id, port and log."""
+        """Returns a process that isn't started yet; each has its own client id, port and log."""
         log = self.folder / f"service-{len(self.processes)}.log"
         process = ServiceProcess(self.environment(**env), log, ready_when=ready_when)
         self.processes.append(process)
         return process
 
     async def start(self, **env: str) -> ServiceProcess:
-        """A process that is ready. The loop goes on meanwhile: a proxy may stand between it and its servers."""
+        """Start a process; returns it once it is ready. The event loop runs in the meantime, because a proxy in it may
+        connect the process to its servers.
+        """
         process = self.service(DEFAULT_READY, **env)
         await asyncio.to_thread(process.start)
         return process
 
     def stop(self) -> None:
-        """End every process of the service by kill -9: what an orderly stop does has tests of its own."""
+        """Kill every process of the service with SIGKILL: other tests check an orderly stop."""
         for process in self.processes:
             process.kill()
         if "_client" in self.__dict__:
@@ -282,5 +286,5 @@ class ServiceStack:
         )
 
     def new_order(self) -> str:
-        """An order id that no other test has."""
+        """Returns a new order id."""
         return uuid4().hex[:24]

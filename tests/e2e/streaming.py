@@ -1,7 +1,7 @@
-"""The house's servers with NATS Streaming in NATS's place, and a bus whose other end is a Node program.
+"""The stack's servers with NATS Streaming in place of NATS, and a bus with a Node program as the peer service.
 
-Owns: the server's monitoring port. Must never import the service. Change together with: `tests.e2e.bus`, whose part
-`NodeBus` plays for the laws, and `tests.e2e.peer_services`.
+Owns: the server's monitoring port. Must never import the service. Change together with: `tests.e2e.bus`, which
+`NodeBus` replaces for the laws, and `tests.e2e.peer_services`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StreamingServers(Servers):
         self.nats: Any = NatsStreamingServer(folder, options=("-m", str(self.monitor_port)))
 
     def channel(self, name: str) -> dict[str, Any]:
-        """A channel and its durables, in the server's own books; empty where there is no such channel."""
+        """Returns a channel and its durables as the server reports them; empty where there is no such channel."""
         words = urllib.parse.urlencode({"channel": name, "subs": 1})
         url = f"http://{LOOPBACK}:{self.monitor_port}/streaming/channelsz?{words}"
         try:
@@ -47,28 +47,28 @@ class StreamingServers(Servers):
 
 
 class NodeBus:
-    """What the laws need of a bus: orders go out by a Node neighbour, which hears of the payments."""
+    """The bus for the laws: a Node peer publishes orders and receives payments."""
 
     def __init__(self, servers: StreamingServers, folder: Path) -> None:
         self._servers = servers
         self._asked = 0
-        self.neighbour = NodePeerService(folder, servers.nats.url, servers.nats.cluster_id)
+        self.peer = NodePeerService(folder, servers.nats.url, servers.nats.cluster_id)
 
     async def __aenter__(self) -> NodeBus:
-        self.neighbour.start()
+        self.peer.start()
 
         async def ready() -> bool:
-            return self.neighbour.ready
+            return self.peer.ready
 
         try:
-            await eventually(ready, "the neighbour is ready")
+            await eventually(ready, "the peer is ready")
         except AssertionError:
-            self.neighbour.stop()
+            self.peer.stop()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.neighbour.stop()
+        self.peer.stop()
 
     async def create(self, order: str) -> None:
         self._publish(CREATED, order_created(order))
@@ -77,13 +77,15 @@ class NodeBus:
         self._publish(CANCELLED, order_cancelled(order))
 
     async def events(self) -> list[Published]:
-        """What the neighbour has heard, in the order in which the server stored it."""
-        heard = [line for line in self.neighbour.lines() if "got" in line]
-        return [Published(line["got"], line["data"].encode()) for line in sorted(heard, key=lambda line: line["time"])]
+        """Returns the events that the peer has received, in the order in which the server stored them."""
+        received = [line for line in self.peer.lines() if "got" in line]
+        return [
+            Published(line["got"], line["data"].encode()) for line in sorted(received, key=lambda line: line["time"])
+        ]
 
     async def unacknowledged(self, _: str = "") -> int:
-        """Events that are not stored yet, and events that any durable has not acknowledged yet."""
-        left = self._asked - self.neighbour.published
+        """Returns the number of events that are not stored yet or that any durable has not acknowledged yet."""
+        left = self._asked - self.peer.published
         for name in (CREATED, CANCELLED, PAID, REFUNDED):
             channel = self._servers.channel(name)
             for durable in channel.get("subscriptions") or []:
@@ -92,4 +94,4 @@ class NodeBus:
 
     def _publish(self, subject: str, event: object) -> None:
         self._asked += 1
-        self.neighbour.publish(subject, event)
+        self.peer.publish(subject, event)

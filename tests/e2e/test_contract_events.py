@@ -1,4 +1,4 @@
-"""The contract's section on events, line by line, by neighbours that know nothing but the contract."""
+"""The contract's section on events, line by line, tested by peer services that know only the contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.servers]
 
 
 async def settled(stack: ServiceStack, order: str, **fields: object) -> dict[str, Any]:
-    """The order's document once its fields are as given."""
+    """Returns the order's document once it has the given fields."""
 
     async def there() -> dict[str, Any]:
         found = stack.order(order) or {}
@@ -25,12 +25,12 @@ async def settled(stack: ServiceStack, order: str, **fields: object) -> dict[str
     return await eventually(there, f"{order} has {fields}")
 
 
-async def buried(stack: ServiceStack, data: bytes) -> dict[str, Any]:
-    """The one dead letter with these bytes."""
+async def dead_letter_of(stack: ServiceStack, data: bytes) -> dict[str, Any]:
+    """Returns the dead letter with these bytes, once there is exactly one."""
 
     async def there() -> list[dict[str, Any]]:
-        # Compared here: nx-27017 finds no document by bytes.
-        return [letter for letter in stack.dead_letters.find() if letter["data"] == data]
+        # Compared in Python: nx-27017 can't search by bytes.
+        return [dead_letter for dead_letter in stack.dead_letters.find() if dead_letter["data"] == data]
 
     found = await eventually(there, f"a dead letter of {data[:60]!r}")
     assert len(found) == 1
@@ -58,7 +58,7 @@ PRICES: list[tuple[object, str, int]] = [
 async def test_a_price_becomes_exactly_its_minor_units(
     price: object, currency: str, minor: int, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """What Stripe's books show as charged must be the price to the last unit."""
+    """The amount at Stripe must be the price to the last unit."""
     order = stack.new_order()
     await bus.create(order, price, currency=currency)
     await settled(stack, order, status="created")
@@ -71,7 +71,7 @@ async def test_a_price_becomes_exactly_its_minor_units(
 async def test_a_price_may_stand_at_the_top_and_unknown_fields_anywhere(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """The event's other known shape must do, and what a newer sibling adds must not disturb."""
+    """An order:created with its price outside the ticket must be accepted, and its unknown fields ignored."""
     order = stack.new_order()
     event = order_created(order, price=4.35, ticket={"id": "t", "title": "x"}, currency="eur", trace={"id": [1]})
     del event["ticket"]["title"]
@@ -82,17 +82,17 @@ async def test_a_price_may_stand_at_the_top_and_unknown_fields_anywhere(
 async def test_created_twice_is_one_order_and_the_second_changes_nothing(
     stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
 ) -> None:
-    """F01: a duplicate, and one with another price and a higher version, must leave the order as it was."""
+    """F01: a duplicate, and one with another price and a higher version, must not change the order."""
     order = stack.new_order()
     await bus.create(order, 8.20)
     await bus.create(order, 8.20)
     await bus.create(order, 1.00, user="u2", version=7)
 
     async def all_handled() -> bool:
-        return len(service.said("event_received", order_id=order)) == 3
+        return len(service.logged("event_received", order_id=order)) == 3
 
     await eventually(all_handled, "three events are handled")
-    outcomes = [line["outcome"] for line in service.said("event_received", order_id=order)]
+    outcomes = [line["outcome"] for line in service.logged("event_received", order_id=order)]
     assert outcomes == ["applied", "stale", "stale"]
     assert (await client.pay(order)).status == 201
     assert [charge["amount"] for charge in stack.stripe.charges(order)] == [820]
@@ -102,7 +102,7 @@ async def test_created_twice_is_one_order_and_the_second_changes_nothing(
 async def test_a_cancel_is_absorbing_at_any_version_and_in_any_order(
     version: int, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """F22: versions have gaps and need not rise; cancelled stays cancelled, whatever comes before or after."""
+    """F22: versions have gaps and need not rise; cancelled stays cancelled in any order of events."""
     first, last = stack.new_order(), stack.new_order()
     await bus.cancel(first, version)
     await bus.create(last, version=5)
@@ -120,16 +120,16 @@ async def test_a_cancel_is_absorbing_at_any_version_and_in_any_order(
 async def test_a_cancel_after_the_payment_gives_the_money_back_once(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """F21, F42: the refund must be in full and once, and both events out in order, with different message ids."""
+    """F21, F42: there must be one full refund, and both events published in order, with different message ids."""
     order = stack.new_order()
     await bus.create(order, 4.35)
     await settled(stack, order, status="created")
     paid = await client.pay(order)
     await bus.cancel(order)
     await bus.cancel(order, 4)
-    created, refunded = await bus.told(order, PAID, REFUNDED)
+    created, refunded = await bus.announced(order, PAID, REFUNDED)
     [charge] = stack.stripe.charges(order)
-    [refund] = [each for each in stack.stripe.books()["refunds"] if each["charge"] == charge["id"]]
+    [refund] = [each for each in stack.stripe.audit()["refunds"] if each["charge"] == charge["id"]]
     assert created == {"id": paid.body["id"], "orderId": order, "stripeId": charge["id"]}
     assert refunded == created | {"refundId": refund["id"]}
     assert (charge["refunded"], refund["amount"]) == (True, 435)
@@ -143,7 +143,7 @@ def _without(event: dict[str, Any], *fields: str) -> dict[str, Any]:
 
 
 def poisons() -> dict[str, tuple[str, bytes]]:
-    """Events that can never be applied, by name; each has an id of its own so that its bytes are."""
+    """Returns events that can never be applied, by name; each has its own id, so that its bytes are unique."""
     created, cancelled = order_created("poison"), order_cancelled("poison")
     changed: dict[str, tuple[str, object]] = {
         "three decimals": (CREATED, order_created("p1", 19.999)),
@@ -187,20 +187,20 @@ POISONS = poisons()
 
 
 @pytest.mark.parametrize("name", POISONS)
-async def test_a_bad_event_is_kept_whole_and_those_behind_it_go_on(name: str, stack: ServiceStack, bus: Bus) -> None:
-    """F30: it must be in `dead_letters` byte for byte, with an error in plain words, and hold up nothing."""
+async def test_a_bad_event_is_kept_whole_and_later_events_go_on(name: str, stack: ServiceStack, bus: Bus) -> None:
+    """F30: it must be in `dead_letters` byte for byte, with an error text, and hold up no other event."""
     subject, data = POISONS[name]
     await bus.publish(subject, data)
     behind = stack.new_order()
     await bus.publish(subject, order_created(behind) if subject == CREATED else order_cancelled(behind))
-    letter = await buried(stack, data)
-    assert letter["subject"] == subject
-    assert letter["error"]
+    dead_letter = await dead_letter_of(stack, data)
+    assert dead_letter["subject"] == subject
+    assert dead_letter["error"]
     await settled(stack, behind)
 
 
 async def test_an_order_past_its_time_is_kept_and_not_payable(stack: ServiceStack, bus: Bus, client: Client) -> None:
-    """An event that comes late is no bad event."""
+    """A late event is not invalid."""
     order = stack.new_order()
     await bus.create(order, expiresAt=in_seconds(-86_400))
     await settled(stack, order, status="created")
@@ -210,13 +210,13 @@ async def test_an_order_past_its_time_is_kept_and_not_payable(stack: ServiceStac
 async def test_everything_was_acknowledged_and_nothing_crashed(
     stack: ServiceStack, service: ServiceProcess, bus: Bus
 ) -> None:
-    """After all of the above no delivery may be left over, and no line of the log may tell of an exception."""
+    """After all tests above no delivery may be unacknowledged, and no log line may report an exception."""
 
     async def all_acknowledged() -> bool:
         return await bus.unacknowledged() == 0
 
     await eventually(all_acknowledged, "no delivery is left")
     assert [line for line in service.lines() if "exception" in line or line["event"] == "actor_crashed"] == []
-    lines = service.said("event_received")
+    lines = service.logged("event_received")
     assert max(line["redelivered"] for line in lines) == 0
     assert len([line for line in lines if line["outcome"] == "dead_letter"]) == stack.dead_letters.count_documents({})

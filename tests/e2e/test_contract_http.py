@@ -1,4 +1,4 @@
-"""The contract's table of HTTP cases, row by row, by a client that knows nothing but the contract."""
+"""The contract's table of HTTP cases, row by row, tested by a client that knows only the contract."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CRASH_WORDS = ("actor_crashed", "actor_hung", "uncaught_exception", "document_un
 
 
 async def placed(stack: ServiceStack, bus: Bus, price: object = 19.99, **other: Any) -> str:
-    """An order that the service has heard of."""
+    """Publish an order; returns its id once the service has stored it."""
     order = stack.new_order()
     await bus.create(order, price, **other)
     await known(stack, order)
@@ -42,7 +42,7 @@ async def cancelled(stack: ServiceStack, bus: Bus, order: str) -> None:
 
 
 def check_errors(answer: Answer, status: int, field: str | None = None) -> None:
-    """The platform's error shape: its web client maps over `errors`."""
+    """Check the platform's error shape: its web client maps over `errors`."""
     assert answer.status == status, answer
     assert answer.body["errors"]
     for error in answer.body["errors"]:
@@ -68,12 +68,12 @@ async def test_a_charge_is_201_with_its_payment_and_where_to_find_it(
     headers = {"Authorization": f"Bearer {identity()}"}
     shown = await client.send("GET", paid.headers["Location"], headers=headers)
     assert (shown.status, shown.body) == (200, paid.body)
-    told = await bus.told(order, PAID)
-    assert told == [{"id": paid.body["id"], "orderId": order, "stripeId": paid.body["stripeId"]}]
+    announced = await bus.announced(order, PAID)
+    assert announced == [{"id": paid.body["id"], "orderId": order, "stripeId": paid.body["stripeId"]}]
 
 
 async def test_a_repeated_request_is_200_and_charges_nothing(stack: ServiceStack, bus: Bus, client: Client) -> None:
-    """The same request after it was paid must get the same body, by either form of the path."""
+    """The same request after the payment must get the same body, by either form of the path."""
     order = await placed(stack, bus)
     first = await client.pay(order)
     again = await client.pay(order)
@@ -108,7 +108,9 @@ async def _under_way(stack: ServiceStack, order: str) -> bool:
 async def test_an_outcome_that_is_not_known_in_time_is_202_and_resolves(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """A slow Stripe must not keep a client past CHARGE_WAIT_S: 202, and the truth by GET or by the same POST."""
+    """A slow Stripe must not keep a client past CHARGE_WAIT_S: it gets 202, and the result by GET or by the same
+    POST.
+    """
     order = await placed(stack, bus)
     stack.stripe.fault("delay", delay_ms=2_800)
     pending = await client.pay(order)
@@ -148,7 +150,7 @@ BAD_BODIES: dict[str, tuple[bytes, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 async def test_a_bad_body_is_400_with_one_error_for_each_field(name: str, client: Client) -> None:
-    """Whatever the bytes, they must get the contract's 400, and never a word of what they met inside."""
+    """Any bytes must get the contract's 400, and never the text of an internal error."""
     body, fields = BAD_BODIES[name]
     answer = await client.send("POST", PAYMENTS, body, {"Authorization": f"Bearer {identity()}"})
     check_errors(answer, 400)
@@ -173,7 +175,7 @@ async def test_a_body_that_is_too_large_or_of_another_type_is_413_or_415(client:
 async def test_the_platforms_cookie_is_an_identity(
     name: str, padded: bool, urlsafe: bool, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """The session cookie must be taken under both names, in either alphabet, padded or not."""
+    """The session cookie must be accepted under both names, in either alphabet, padded or not."""
     order = await placed(stack, bus, user="ü~ÿ>?")
     cookie = session_cookie(identity("ü~ÿ>?"), urlsafe=urlsafe, padded=padded)
     headers = {"Cookie": f"theme=dark; {name}={cookie}; {name}.sig=abc"}
@@ -187,7 +189,7 @@ BAD_IDENTITIES: dict[str, dict[str, str]] = {
     "another scheme": {"Authorization": "Basic dTE6cHc="},
     "garbage": {"Authorization": "Bearer abc.def.ghi"},
     "garbage that is no text": {"Authorization": "Bearer \u00ff\u00fe"},
-    "forged": {"Authorization": f"Bearer {identity(key='somebody elses key, just as long')}"},
+    "forged": {"Authorization": f"Bearer {identity(key='another key of the same length')}"},
     "expired": {"Authorization": f"Bearer {identity(exp=int(time.time()) - 5)}"},
     "not yet valid": {"Authorization": f"Bearer {identity(nbf=int(time.time()) + 3_600)}"},
     "alg none": {"Authorization": f"Bearer {identity(algorithm='none')}"},
@@ -218,7 +220,9 @@ async def test_a_bad_identity_is_401_before_the_body_is_read(name: str, client: 
 async def test_a_declined_card_is_402_once_asked_and_the_order_stays_payable(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """F15: a decline must carry Stripe's code and words, be answered from store when repeated, and end nothing."""
+    """F15: a decline must have Stripe's code and message, be answered from the store when repeated, and leave the order
+    payable.
+    """
     order = await placed(stack, bus)
     declined = await client.pay(order, "tok_chargeDeclinedInsufficientFunds")
     asked = stack.stripe.requests()
@@ -237,7 +241,7 @@ async def test_a_declined_card_is_402_once_asked_and_the_order_stays_payable(
 async def test_an_unknown_or_used_token_is_400_and_the_order_stays_payable(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """A token that Stripe won't take must be the caller's error, at `token`."""
+    """A token that Stripe refuses must be the caller's error, at `token`."""
     order, other = await placed(stack, bus), await placed(stack, bus)
     once = f"tok_once_{other}"
     assert (await client.pay(other, once)).status == 201
@@ -246,7 +250,7 @@ async def test_an_unknown_or_used_token_is_400_and_the_order_stays_payable(
     assert (await client.pay(order)).status == 201
 
 
-async def test_somebody_elses_order_is_403_and_an_unknown_one_404(
+async def test_an_order_of_another_user_is_403_and_an_unknown_one_404(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
     """Only the owner may pay an order, or see its payment."""
@@ -262,7 +266,7 @@ async def test_somebody_elses_order_is_403_and_an_unknown_one_404(
 async def test_an_order_cancelled_before_it_was_created_is_404_then_409(
     stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """F22: the cancel wins whenever it comes; until the order is created nobody knows whose it is."""
+    """F22: the cancel wins whenever it comes; until the order is created its owner is unknown."""
     order = stack.new_order()
     await cancelled(stack, bus, order)
     check_errors(await client.pay(order), 404)
@@ -277,7 +281,7 @@ async def test_an_order_cancelled_before_it_was_created_is_404_then_409(
 
 
 async def test_cancelled_expired_and_paid_orders_are_409(stack: ServiceStack, bus: Bus, client: Client) -> None:
-    """F19: nothing may be charged that is cancelled, expired, or paid with another token."""
+    """F19: an order that is cancelled, expired, or paid with another token must not be charged."""
     gone, late, paid = (
         await placed(stack, bus),
         await placed(stack, bus, expiresAt=in_seconds(-1)),
@@ -297,7 +301,7 @@ async def test_cancelled_expired_and_paid_orders_are_409(stack: ServiceStack, bu
 async def test_an_amount_that_stripe_cannot_take_is_422(
     price: float, currency: str, stack: ServiceStack, bus: Bus, client: Client
 ) -> None:
-    """F35: too little or too much must be refused before Stripe is asked."""
+    """F35: too little or too much must be refused before a request to Stripe."""
     order = await placed(stack, bus, price, currency=currency)
     asked = stack.stripe.requests()
     check_errors(await client.pay(order), 422)
@@ -326,7 +330,7 @@ async def test_a_payment_shows_each_status_of_its_life(stack: ServiceStack, bus:
     paid = await client.pay(order)
     assert paid.body["id"] == payment_id
     await cancelled(stack, bus, order)
-    await bus.told(order, PAID, REFUNDED)
+    await bus.announced(order, PAID, REFUNDED)
     assert (await client.payment(payment_id)).body["status"] == "refunded"
     waiting = await client.pay(held, "tok_pendingRefund")
     await cancelled(stack, bus, held)
@@ -350,7 +354,7 @@ async def test_an_order_that_expires_unpaid_shows_expired(stack: ServiceStack, b
 
 
 async def test_what_operators_ask_for_is_there(service: ServiceProcess, client: Client) -> None:
-    """Health, readiness, metrics and the OpenAPI document must be served, to anybody."""
+    """Health, readiness, metrics and the OpenAPI document must be served without credentials."""
     assert (await client.send("GET", "/healthz")).status == 200
     ready = await client.ready()
     assert (ready.status, ready.body["status"]) == (200, "ready")
@@ -363,12 +367,12 @@ async def test_what_operators_ask_for_is_there(service: ServiceProcess, client: 
 async def test_a_request_id_is_taken_returned_and_logged(
     stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
 ) -> None:
-    """`X-Request-ID` must come back and stand on the charge's line; a malformed one is replaced."""
+    """`X-Request-ID` must be returned and be in the charge's log line; a malformed one is replaced."""
     order = await placed(stack, bus)
     headers = {"Authorization": f"Bearer {identity()}", "X-Request-ID": f"web-{order}"}
     answer = await client.send("POST", PAYMENTS, {"orderId": order, "token": "tok_visa"}, headers)
     assert answer.headers["X-Request-ID"] == f"web-{order}"
-    [line] = service.said("charge_finished", order_id=order)
+    [line] = service.logged("charge_finished", order_id=order)
     assert line["request_id"] == f"web-{order}"
     bad = await client.send("GET", "/healthz", headers={"X-Request-ID": "x" * 500})
     assert bad.headers["X-Request-ID"] != "x" * 500
@@ -378,7 +382,7 @@ async def test_a_request_id_is_taken_returned_and_logged(
     "path", ["/", "/api", "/api/v1/payments/a/b", "/" + "x" * 5_000, "/%00", "/api/v1/payments/%2e%2e"]
 )
 async def test_an_unknown_address_is_404_in_the_platforms_shape(path: str, client: Client) -> None:
-    """What nobody serves must be said in the same words as everything else."""
+    """An unknown path must be answered in the same error shape as everything else."""
     answer = await client.send("GET", path)
     check_errors(answer, answer.status)
     assert answer.status in (401, 404)
@@ -396,7 +400,7 @@ async def test_headers_past_every_limit_are_4xx(client: Client) -> None:
 
 
 async def test_none_of_it_left_a_trace_of_a_crash(service: ServiceProcess, client: Client) -> None:
-    """After all of the above: no 5xx was counted, and no line of the log tells of an exception."""
+    """After all tests above no 5xx was counted, and no log line reports an exception."""
     lines = service.lines()
     assert [line for line in lines if line["event"] in CRASH_WORDS or "exception" in line] == []
     answers = [line for line in lines if line["event"] == "http_request" and line["route"] != "/readyz"]

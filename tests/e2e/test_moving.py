@@ -1,4 +1,4 @@
-"""README's move from NATS Streaming to JetStream, over one MongoDB: one after the other, and side by side."""
+"""docs/nats-streaming-migration.md, carried out over one MongoDB: one after the other, and side by side."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def known(stack: ServiceStack, order: str) -> None:
 async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
     servers: StreamingServers, stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
-    """One after the other: the same client id takes its own unfinished work at once, whatever carries it then."""
+    """One after the other: the same client id takes over its own unfinished work at once, over the new broker."""
     process = await stack.start(**CLUSTER)
     order = stack.new_order()
     await old.create(order)
@@ -81,16 +81,18 @@ async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
     assert await asyncio.to_thread(process.stop, 15.0) == 0
     moved = stack.service(NATS_URL=jetstream.url, NATS_CLIENT_ID=f"{stack.name}-0")
     await asyncio.to_thread(moved.start)
-    [paid] = await new.told(order, PAID)
+    [paid] = await new.announced(order, PAID)
     assert paid["orderId"] == order
     await new.cancel(order)
-    await new.told(order, PAID, REFUNDED)
+    await new.announced(order, PAID, REFUNDED)
 
 
 async def test_side_by_side_each_announces_what_it_has_charged(
     stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
-    """An order of the old broker is paid and cancelled over either; whoever charges announces, over its own broker."""
+    """An order of the old broker is paid and cancelled over either; the process that charges publishes over its own
+    broker.
+    """
     before = await stack.start(**CLUSTER)
     after = await stack.start(NATS_URL=jetstream.url)
     first, second = stack.new_order(), stack.new_order()
@@ -100,14 +102,14 @@ async def test_side_by_side_each_announces_what_it_has_charged(
     assert await status_of(before, first) == 201
     assert await status_of(after, second) == 201
     assert await status_of(after, first) == 200
-    await new.told(second, PAID)
+    await new.announced(second, PAID)
 
-    async def heard(subject: str, order: str) -> bool:
-        return bool(old.neighbour.got(subject, order))
+    async def received(subject: str, order: str) -> bool:
+        return bool(old.peer.got(subject, order))
 
-    await eventually(lambda: heard(PAID, first), "the first is announced where it was charged")
+    await eventually(lambda: received(PAID, first), "the first is announced where it was charged")
     await new.cancel(first)
-    await new.told(first, REFUNDED)
-    assert not old.neighbour.got(PAID, second)
+    await new.announced(first, REFUNDED)
+    assert not old.peer.got(PAID, second)
     [charge] = stack.stripe.charges(first)
     assert charge["refunded"]

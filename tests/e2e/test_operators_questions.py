@@ -1,4 +1,4 @@
-"""What an operator finds in the log and the metrics of a running service: by one search, also after a restart."""
+"""An operator's questions, answered by one search of the log and by the metrics, also after a restart."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.e2e.waiting import eventually
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 
-READ_WITHIN_S = 15.0  # the gauges are read off the database every 5 s
+READ_WITHIN_S = 15.0  # the gauges are read from the database every 5 s
 
 
 async def lines_of(service: ServiceProcess, order: str, event: str) -> list[dict[str, Any]]:
-    """What a search for an order's id finds of one event: written by the time that its answer is there."""
+    """Returns the log lines of one event about an order: a line is written before its answer is sent."""
 
     async def there() -> list[dict[str, Any]]:
-        return service.said(event, order_id=order)
+        return service.logged(event, order_id=order)
 
     return await eventually(there, f"{event} of {order}")
 
@@ -90,7 +90,7 @@ class TestWhyCantIPay:
     async def test_a_card_a_token_an_amount_and_a_field(
         self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        """The bank's true code is in the line where the customer is told a generic one; no token is in any."""
+        """The log line has the bank's true code where the customer gets a generic one; no line has a token."""
         order, small = await placed(stack, bus), await placed(stack, bus, 0.01)
         stolen = await client.pay(order, "tok_chargeDeclinedStolenCard")
         assert stolen.body["errors"][0]["decline_code"] == "generic_decline"
@@ -102,14 +102,14 @@ class TestWhyCantIPay:
         assert found[0]["decline_code"] == "stolen_card"
         [amount] = await lines_of(service, small, "charge_refused")
         assert amount["code"] == "amount_not_chargeable"
-        refused = [line for line in service.said("charge_finished", order_id=order) if line["outcome"] == "refused"]
+        refused = [line for line in service.logged("charge_finished", order_id=order) if line["outcome"] == "refused"]
         assert [line["reason"].partition(":")[0] for line in refused] == ["token"]
         assert "tok_neverMade" not in str(service.lines())
 
     async def test_an_event_that_never_became_an_order(
         self, stack: ServiceStack, service: ServiceProcess, bus: Bus, client: Client
     ) -> None:
-        """F30: that customer gets 404, and the alarm with the order's id says why."""
+        """F30: that customer gets 404, and the alarm with the order's id has the reason."""
         order = stack.new_order()
         await bus.publish(CREATED, {"id": order, "version": 0, "status": "created", "ticket": {"price": "free"}})
         [alarm] = await lines_of(service, order, "dead_letter_kept")
@@ -139,7 +139,7 @@ async def test_every_counter_of_an_alarm_is_there_before_the_first(service: Serv
 
 
 async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path: Path, bus: Bus) -> None:
-    """F44: kill -9 and start again: the gauge has it at once, and its alarm comes once more."""
+    """F44: after kill -9 and a start the gauge counts it at once, and its alarm is logged once more."""
     stack = ServiceStack(servers, tmp_path)
     try:
         process = await stack.start(CHARGE_WAIT_S="2")
@@ -152,13 +152,13 @@ async def test_a_blocked_refund_is_known_after_a_restart(servers: Any, tmp_path:
         process.kill()
         await asyncio.to_thread(process.start)
         await reads(process, "refunds_blocked", 1)
-        assert [line["alarm"] for line in process.said("refund_blocked", order_id=order)] == [True, True]
+        assert [line["alarm"] for line in process.logged("refund_blocked", order_id=order)] == [True, True]
     finally:
         stack.stop()
 
 
-async def test_an_order_that_is_stuck_is_in_a_line_with_the_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
-    """Stripe hangs; the attempt's first send is put back by two minutes, as if the test had waited."""
+async def test_a_stuck_order_is_logged_with_its_reason(servers: Any, tmp_path: Path, bus: Bus) -> None:
+    """Stripe hangs; the attempt's first send is moved back by two minutes, as if the test had waited."""
     stack = ServiceStack(servers, tmp_path)
     try:
         process = await stack.start(CHARGE_WAIT_S="2")
@@ -178,7 +178,7 @@ async def test_an_order_that_is_stuck_is_in_a_line_with_the_reason(servers: Any,
 
 
 def made_older(stack: ServiceStack, order: str, by: timedelta) -> None:
-    """What waiting would do: the attempt was first sent so much earlier."""
+    """Move the attempt's first send back by `by`, as waiting would."""
     found = stack.order(order)
     assert found is not None
     found["payment"]["attempts"][0]["firstSent"] -= by
@@ -187,6 +187,6 @@ def made_older(stack: ServiceStack, order: str, by: timedelta) -> None:
 
 async def eventually_stuck(process: ServiceProcess, order: str) -> list[dict[str, Any]]:
     async def there() -> list[dict[str, Any]]:
-        return process.said("order_stuck", order_id=order)
+        return process.logged("order_stuck", order_id=order)
 
-    return await eventually(there, f"{order} is said to be stuck", deadline_s=READ_WITHIN_S)
+    return await eventually(there, f"{order} is logged as stuck", deadline_s=READ_WITHIN_S)

@@ -1,4 +1,4 @@
-"""The whole service over NATS Streaming, with a neighbour written in Node: orders in, payments out, deaths between."""
+"""The whole service over NATS Streaming, with a peer service in Node: orders in, payments out, and kills in between."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ CHARGE_WAIT_S = "2"
 
 
 class Platform:
-    """The service and its Node neighbour, over one NATS Streaming."""
+    """The service and its Node peer, over one NATS Streaming."""
 
-    def __init__(self, stack: ServiceStack, neighbour: NodePeerService) -> None:
+    def __init__(self, stack: ServiceStack, peer: NodePeerService) -> None:
         self.stack = stack
-        self.neighbour = neighbour
+        self.peer = peer
         self.service: ServiceProcess = stack.service(NATS_CLUSTER_ID="ticketing", CHARGE_WAIT_S=CHARGE_WAIT_S)
 
     async def publish(self, subject: str, event: object) -> None:
-        """Have the neighbour publish, and wait for the server's word."""
-        before = self.neighbour.published
-        self.neighbour.publish(subject, event)
+        """Let the peer publish, and wait for the server's acknowledgement."""
+        before = self.peer.published
+        self.peer.publish(subject, event)
 
         async def acknowledged() -> bool:
-            return self.neighbour.published > before
+            return self.peer.published > before
 
         await eventually(acknowledged, f"{subject} is published")
 
     async def order(self) -> str:
-        """A new order that the service knows of."""
+        """Publish a new order; returns its id once the service has stored it."""
         order = self.stack.new_order()
         await self.publish(CREATED, order_created(order))
         await self.known(order)
@@ -59,13 +59,13 @@ class Platform:
         assert answer.status == 201, answer
         return dict(answer.body)
 
-    async def heard(self, subject: str, order: str, deadline_s: float = 15.0) -> dict[str, Any]:
-        """The one payload that the neighbour heard of an order; a duplicate has the same ids in it."""
+    async def received(self, subject: str, order: str, deadline_s: float = 15.0) -> dict[str, Any]:
+        """Returns the one payload that the peer received about an order; a duplicate has the same ids."""
 
         async def there() -> list[dict[str, Any]]:
-            return self.neighbour.got(subject, order)
+            return self.peer.got(subject, order)
 
-        first, *others = await eventually(there, f"{subject} of {order} is heard", deadline_s)
+        first, *others = await eventually(there, f"{subject} of {order} is received", deadline_s)
         assert all(each == first for each in others)
         return first
 
@@ -80,45 +80,47 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingServe
 
 @pytest.fixture
 async def platform(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[Platform]:
-    neighbour = NodePeerService(tmp_path, servers.nats.url, servers.nats.cluster_id)
-    neighbour.start()
+    peer = NodePeerService(tmp_path, servers.nats.url, servers.nats.cluster_id)
+    peer.start()
 
     async def ready() -> bool:
-        return neighbour.ready
+        return peer.ready
 
-    await eventually(ready, "the neighbour is ready")
+    await eventually(ready, "the peer is ready")
     stack = ServiceStack(servers, tmp_path)
-    platform = Platform(stack, neighbour)
+    platform = Platform(stack, peer)
     await asyncio.to_thread(platform.service.start)
     yield platform
     stack.stop()
-    neighbour.stop()
+    peer.stop()
 
 
 async def test_an_order_is_paid_and_its_payment_announced(platform: Platform) -> None:
-    """Node's order:created comes in, payment:created goes out as the contract has it, and a cancel gives it back."""
+    """The service receives Node's order:created and publishes payment:created in the contract's form, and a cancel
+    refunds it.
+    """
     order = await platform.order()
     paid = await platform.pay(order)
-    assert await platform.heard(PAID, order) == {"id": paid["id"], "orderId": order, "stripeId": paid["stripeId"]}
+    assert await platform.received(PAID, order) == {"id": paid["id"], "orderId": order, "stripeId": paid["stripeId"]}
     await platform.publish(CANCELLED, order_cancelled(order))
-    refunded = await platform.heard(REFUNDED, order)
+    refunded = await platform.received(REFUNDED, order)
     assert (refunded["id"], refunded["stripeId"]) == (paid["id"], paid["stripeId"])
     [charge] = platform.stack.stripe.charges(order)
     assert charge["amount_refunded"] == charge["amount"] == 1999
 
 
-async def test_a_bad_event_is_buried_and_those_behind_it_go_on(platform: Platform) -> None:
-    """F30: once, whole, under an identity of the channel's."""
+async def test_a_bad_event_becomes_a_dead_letter_and_later_events_go_on(platform: Platform) -> None:
+    """F30: there is one dead letter, whole, with the channel's identity."""
     await platform.publish(CREATED, "no JSON")
     order = await platform.order()
-    [letter] = list(platform.stack.dead_letters.find())
-    assert letter["data"] == b"no JSON"
-    assert letter["_id"].startswith("ticketing:order:created:")
+    [dead_letter] = list(platform.stack.dead_letters.find())
+    assert dead_letter["data"] == b"no JSON"
+    assert dead_letter["_id"].startswith("ticketing:order:created:")
     await platform.pay(order)
 
 
 async def test_the_service_killed_and_started_again_misses_nothing(platform: Platform) -> None:
-    """F40: what is published while it is dead is there when it is back, under the same client id."""
+    """F40: events that are published while it is dead are handled when it is back, under the same client id."""
     await platform.pay(await platform.order())
     platform.service.kill()
     order = platform.stack.new_order()
@@ -126,11 +128,13 @@ async def test_the_service_killed_and_started_again_misses_nothing(platform: Pla
     await asyncio.to_thread(platform.service.start)
     await platform.known(order)
     await platform.pay(order)
-    await platform.heard(PAID, order)
+    await platform.received(PAID, order)
 
 
 async def test_the_server_killed_and_started_again_misses_nothing(platform: Platform) -> None:
-    """F28, F40: charges are taken while it is away; payment:created goes out when it is back; ready within 10 s."""
+    """F28, F40: charges are accepted while it is away; payment:created is published when it is back; ready within
+    10 s.
+    """
     order = await platform.order()
     platform.stack.servers.nats.kill()
 
@@ -142,15 +146,15 @@ async def test_the_server_killed_and_started_again_misses_nothing(platform: Plat
     await platform.pay(order)
     await asyncio.to_thread(platform.stack.servers.nats.start)
     await eventually(lambda: status("ready"), "it is back", 10.0)
-    platform.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
-    platform.neighbour.start()
-    await platform.heard(PAID, order)
+    platform.peer.stop()  # its own client does not report its state after such a loss, so it is started again
+    platform.peer.start()
+    await platform.received(PAID, order)
     for event in ("dependency_lost", "dependency_back"):
-        assert len(platform.service.said(event, dependency="nats")) == 1
+        assert len(platform.service.logged(event, dependency="nats")) == 1
 
 
 async def test_an_orderly_stop_leaves_the_durable_as_it_is(platform: Platform) -> None:
-    """F33: SIGTERM closes and never unsubscribes: nothing old comes again, what came meanwhile does."""
+    """F33: SIGTERM closes and never unsubscribes: no old event comes again, and events of the time in between do."""
     order = await platform.order()
     await platform.pay(order)
     assert await asyncio.to_thread(platform.service.stop, 15.0) == 0
@@ -158,5 +162,5 @@ async def test_an_orderly_stop_leaves_the_durable_as_it_is(platform: Platform) -
     await platform.publish(CREATED, order_created(late))
     await asyncio.to_thread(platform.service.start)
     await platform.known(late)
-    received = platform.service.said("event_received", subject=CREATED)
+    received = platform.service.logged("event_received", subject=CREATED)
     assert [line["order_id"] for line in received if line["order_id"] in (order, late)] == [order, late]

@@ -1,1 +1,1 @@
-"""The whole service as real processes, while what it stands on breaks, and while it is itself killed."""
+"""The whole service as real processes, while its servers fail, and while it is killed itself."""

@@ -1,4 +1,4 @@
-"""What the tests here share."""
+"""The fixtures of the fault tests."""
 
 from tests.e2e.fixtures import bus, servers, stack
 

@@ -1,7 +1,7 @@
-"""The four laws, read off Stripe's and the bus's own books and off what clients were told.
+"""The four laws, checked against Stripe's audit, the bus, and the answers that clients got.
 
-Owns: the judgement, once things have come to rest. Must never ask the service, and never count what the service says of
-itself as evidence, but for L4: what became of each event stands in its documents. Change together with: faults.md.
+Owns: the judgement, once all is at rest. Must never query the service, nor use the service's own statements as
+evidence, except for L4: its documents show the result of each event. Change together with: faults.md.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from tests.e2e.client import Answer
 
 NOTHING_CHARGED = "nothing was charged"
 UNRESOLVED = ("confirming", "awaiting", "cancelling", "charging")
-"""States of an attempt that may still charge: at rest there is none."""
+"""States of an attempt that may still charge: at rest no attempt has one."""
 Document = dict[str, Any]
 
 
 @dataclass
-class Told:
-    """What the world was told of one order, and what we told the service."""
+class OrderRecord:
+    """One order: the events that were published about it, and the answers that its customer got."""
 
     created: bool = False
     cancelled: bool = False
@@ -29,21 +29,23 @@ class Told:
     broken: int = 0
     """Requests whose connection ended without an answer."""
     walked_away: bool = False
-    """Its customer has left the bank's page for good: an attempt may await them while the order is open."""
+    """Whether its customer has left the bank's page for good: an attempt may await them while the order is open."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everybody's books at rest: Stripe's, the stream's, the documents, and what clients were told, by order id."""
+    """The evidence at rest: Stripe's audit, the stream's events, the documents, and the clients' answers, by order
+    id.
+    """
 
-    books: Document
+    audit: Document
     events: list[Published]
     orders: dict[str, Document]
-    told: dict[str, Told]
+    records: dict[str, OrderRecord]
 
     def charges(self, order: str) -> list[Document]:
         """The order's succeeded charges."""
-        charges: list[Document] = self.books["charges"]
+        charges: list[Document] = self.audit["charges"]
         return [each for each in charges if each["transfer_group"] == order and each["status"] == "succeeded"]
 
     def events_of(self, order: str) -> list[Published]:
@@ -51,22 +53,22 @@ class Evidence:
 
 
 def broken_laws(evidence: Evidence) -> list[str]:
-    """Every breach of a law, in words; none is what should come back."""
-    breaches = _key_breaches(evidence.books)
-    for order, told in evidence.told.items():
+    """Returns every breach of a law as a sentence. An empty list means that all laws held."""
+    breaches = _key_breaches(evidence.audit)
+    for order, record in evidence.records.items():
         for law in (_charged_once, _announced, _cancelled_keeps_nothing, _nothing_lost):
-            breaches += [f"{law.__name__}: order {order}: {words}" for words in law(order, told, evidence)]
+            breaches += [f"{law.__name__}: order {order}: {words}" for words in law(order, record, evidence)]
     return breaches
 
 
-def _key_breaches(books: Document) -> list[str]:
-    """No key was ever sent with two sets of parameters, nor after its life."""
-    keys = books["keys"]
+def _key_breaches(audit: Document) -> list[str]:
+    """No key was sent with two sets of parameters, nor after its life."""
+    keys = audit["keys"]
     breaches = [f"key {key} has {sets} parameter sets" for key, sets in keys["parameter_sets"].items()]
     return breaches + ([f"{keys['reused_late']} keys were sent after their life"] if keys["reused_late"] else [])
 
 
-def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
+def _charged_once(order: str, _: OrderRecord, evidence: Evidence) -> list[str]:
     """L1: no second charge of an order, ever, but after a full refund; and no refund of more than was charged."""
     charges = evidence.charges(order)
     too_much = [charge for charge in charges if charge["amount_refunded"] > charge["amount"]]
@@ -75,7 +77,7 @@ def _charged_once(order: str, _: Told, evidence: Evidence) -> list[str]:
     ]
 
 
-def _announced(order: str, _: Told, evidence: Evidence) -> list[str]:
+def _announced(order: str, _: OrderRecord, evidence: Evidence) -> list[str]:
     """L2: a kept charge has its PaymentCreated; a PaymentCreated has its charge; repeats are the same event."""
     ids = {charge["id"] for charge in evidence.charges(order)}
     created = [event for event in evidence.events_of(order) if event.subject == PAID]
@@ -90,44 +92,46 @@ def _announced(order: str, _: Told, evidence: Evidence) -> list[str]:
     return breaches
 
 
-def _cancelled_keeps_nothing(order: str, told: Told, evidence: Evidence) -> list[str]:
+def _cancelled_keeps_nothing(order: str, record: OrderRecord, evidence: Evidence) -> list[str]:
     """L3: a cancelled order keeps no money; its refund is announced, after its payment and never before."""
     events = evidence.events_of(order)
     subjects = [event.subject for event in events]
     charges = evidence.charges(order)
-    if not told.cancelled:
-        return ["a refund is announced of an order that nobody cancelled"] if REFUNDED in subjects else []
+    if not record.cancelled:
+        return ["a refund is announced of an order that was not cancelled"] if REFUNDED in subjects else []
     breaches = [f"kept by a cancelled order: {charge['id']}" for charge in charges if not charge["refunded"]]
     if charges and REFUNDED not in subjects:
         breaches.append("given back and not announced")
     if PAID in subjects and REFUNDED in subjects and subjects.index(REFUNDED) < subjects.index(PAID):
         breaches.append("the refund is announced before the payment")
-    refunds = {refund["id"] for refund in evidence.books["refunds"]}
+    refunds = {refund["id"] for refund in evidence.audit["refunds"]}
     done = [event.payload["refundId"] for event in events if event.subject == REFUNDED]
     return breaches + [f"no such refund: {refund}" for refund in done if refund not in refunds]
 
 
-def _nothing_lost(order: str, told: Told, evidence: Evidence) -> list[str]:
-    """L4: each event is in the documents; each 201 is true; each 202 resolves; "nothing was charged" was true."""
+def _nothing_lost(order: str, record: OrderRecord, evidence: Evidence) -> list[str]:
+    """L4: each event is in the documents; each 201 is true; each 202 is resolved; "nothing was charged" was true."""
     document = evidence.orders.get(order)
     if document is None:
-        return ["its events are lost"] if told.created or told.cancelled else []
-    breaches = ["its creation is lost"] if told.created and "userId" not in document else []
-    if told.cancelled and document["status"] != "cancelled":
+        return ["its events are lost"] if record.created or record.cancelled else []
+    breaches = ["its creation is lost"] if record.created and "userId" not in document else []
+    if record.cancelled and document["status"] != "cancelled":
         breaches.append("its cancel is lost")
     ids = {charge["id"] for charge in evidence.charges(order)}
-    said = [answer.body["stripeId"] for answer in told.answers if answer.status in (200, 201)]
-    breaches += [f"said to be paid by {charge}, which is none" for charge in said if charge not in ids]
-    awaited = told.walked_away and not told.cancelled
+    reported = [answer.body["stripeId"] for answer in record.answers if answer.status in (200, 201)]
+    breaches += [
+        f"answered as paid by {charge}, which is no charge of the order" for charge in reported if charge not in ids
+    ]
+    awaited = record.walked_away and not record.cancelled
     resolved = {"awaiting"} if awaited else set()
     unresolved = [
         each["number"] for each in attempts(document) if each["state"] in UNRESOLVED and each["state"] not in resolved
     ]
     breaches += [f"attempt {number} never resolved" for number in unresolved]
-    if ids and told.answers and not told.broken and all(_denies(answer) for answer in told.answers):
-        breaches.append("charged, though every answer said that nothing was")
-    wrong = [answer.status for answer in told.answers if answer.status == 500]
-    return breaches + [f"answered {status}" for status in wrong]
+    if ids and record.answers and not record.broken and all(_denies(answer) for answer in record.answers):
+        breaches.append("charged, though every answer claimed that nothing was")
+    errors = [answer.status for answer in record.answers if answer.status == 500]
+    return breaches + [f"answered {status}" for status in errors]
 
 
 def _denies(answer: Answer) -> bool:
@@ -140,9 +144,9 @@ def attempts(document: Document) -> list[Document]:
 
 
 def tally(evidence: Evidence) -> str:
-    """How much there was to judge, for whoever reads the test's output."""
-    statuses = Counter(answer.status for told in evidence.told.values() for answer in told.answers)
+    """Returns the size of the evidence, for the test's output."""
+    statuses = Counter(answer.status for record in evidence.records.values() for answer in record.answers)
     states = Counter(each["state"] for document in evidence.orders.values() for each in attempts(document))
-    requests = evidence.books["requests"].get("payment_intents.confirm", {})
-    broken = sum(told.broken for told in evidence.told.values())
+    requests = evidence.audit["requests"].get("payment_intents.confirm", {})
+    broken = sum(record.broken for record in evidence.records.values())
     return f"answers {dict(statuses)}, broken off {broken}, attempts {dict(states)}, payment_intents.confirm {requests}"

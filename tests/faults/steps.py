@@ -1,6 +1,6 @@
-"""What the tests of single faults do and look at, in words.
+"""The steps and checks that tests of single faults share.
 
-Owns: nothing. Must never judge what a test is about. Change together with: `tests.e2e.stack`.
+Owns: nothing. Must never judge: each test does. Change together with: `tests.e2e.stack`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import Bus
 from tests.e2e.client import Answer, Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.waiting import eventually
 
-RESUMED_WITHIN_S = 5.0  # after readiness a half-done charge is finished, once Stripe answers definitely (the issue)
-WELL_WITHIN_S = 10.0  # after the return of what was away (the issue)
+RESUMED_WITHIN_S = 5.0  # a half-done charge is finished within this time after readiness, once Stripe answers
+WELL_WITHIN_S = 10.0  # time limit after a server's return
 
 
 async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
-    """An order that the service has heard of."""
+    """Publish an order; returns its id once the service has stored it."""
     order = stack.new_order()
     await bus.create(order, **other)
     await document(stack, order)
@@ -29,7 +28,7 @@ async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
 
 
 async def document(stack: ServiceStack, order: str, state: str | None = None) -> dict[str, Any]:
-    """The order's document, once its last attempt is in `state`."""
+    """Returns the order's document, once its last attempt is in `state`."""
 
     async def there() -> dict[str, Any]:
         found = stack.order(order) or {}
@@ -45,7 +44,7 @@ async def pay(process: ServiceProcess, order: str, token: str = "tok_visa") -> A
 
 
 def asked(process: ServiceProcess, order: str) -> asyncio.Task[Answer]:
-    """A request to pay that goes on by itself; one whose process is killed must be `given_up`."""
+    """Start a request to pay as a task; if its process is killed the test must call `given_up`."""
     return asyncio.create_task(pay(process, order))
 
 
@@ -54,19 +53,19 @@ async def given_up(request: asyncio.Task[Answer]) -> None:
 
 
 async def restarted(process: ServiceProcess) -> float:
-    """kill -9 has been; start again. The time of readiness (monotonic)."""
+    """Start a killed process again. Returns the time of readiness (monotonic)."""
     await asyncio.to_thread(process.start)
     return time.monotonic()
 
 
 def one_charge(stack: ServiceStack, order: str) -> dict[str, Any]:
-    """The order's only succeeded charge."""
+    """Returns the order's only succeeded charge."""
     [charge] = [each for each in stack.stripe.charges(order) if each["status"] == "succeeded"]
     return charge
 
 
 def refunds_of(stack: ServiceStack, charge: dict[str, Any]) -> list[dict[str, Any]]:
-    return [refund for refund in stack.stripe.books()["refunds"] if refund["charge"] == charge["id"]]
+    return [refund for refund in stack.stripe.audit()["refunds"] if refund["charge"] == charge["id"]]
 
 
 async def dependency(process: ServiceProcess, name: str, *, up: bool) -> None:
@@ -78,10 +77,12 @@ async def dependency(process: ServiceProcess, name: str, *, up: bool) -> None:
 
 
 def end_lease(stack: ServiceStack, order: str) -> None:
-    """What a minute would do: the order is overdue. (Written whole: nx-27017 keeps a date given to `$set` as text.)"""
+    """End the lease of an order, as a minute would: the order is overdue. (Written whole: nx-27017 keeps a date given
+    to `$set` as text.)
+    """
     found = stack.order(order)
     assert found is not None
     past = datetime.now(UTC) - timedelta(seconds=5)
-    found |= due_fields(past)
+    found["due"] = past
     found["payment"]["intent"]["task"]["due"] = past
     assert stack.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1

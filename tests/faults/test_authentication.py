@@ -1,6 +1,6 @@
 """3-D Secure through a real process and real servers. The sandbox refuses `POST /v1/charges`, as for a new account.
 
-Every test ends with the order's one charge, or none, read from the sandbox itself.
+Every test ends with a check of the order's charges at the sandbox: one, or none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tests.e2e.waiting import eventually
 pytestmark = [pytest.mark.servers]
 
 ASKS = "tok_threeDSecure2Required"
-SDK = {"useStripeSdk": True}
-LOOKS_APART_S = 2.2  # a look at one order's intent is made at most every 2 s
+SDK: dict[str, Any] = {"useStripeSdk": True}
+RECHECK_EVERY_S = 2.2  # a look at one order's intent is made at most every 2 s
 
 
 async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
-    """An order that the service has received."""
+    """Publish an order; returns its id once the service has received it."""
     order = stack.new_order()
     await bus.create(order, **other)
 
@@ -35,7 +35,7 @@ async def placed(stack: ServiceStack, bus: Bus, **other: Any) -> str:
 
 
 async def asked(client: Client, order: str, **fields: object) -> Answer:
-    """A request whose bank asks the customer: 202 with the secret."""
+    """Request a payment whose bank asks the customer; returns the 202 with the secret."""
     answer = await client.pay(order, ASKS, **(fields or SDK))
     assert (answer.status, answer.body["status"]) == (202, "requires_action"), answer.body
     assert answer.body["clientSecret"].startswith("pi_")
@@ -45,7 +45,7 @@ async def asked(client: Client, order: str, **fields: object) -> Answer:
 
 
 async def shown(client: Client, payment: str, status: str) -> Answer:
-    """The payment, once GET shows this status."""
+    """Returns the payment, once GET shows this status."""
     found: list[Answer] = []
 
     async def there() -> bool:
@@ -70,19 +70,19 @@ async def process(stack: ServiceStack) -> ServiceProcess:
 
 
 async def test_a_customer_who_authenticates_has_paid(stack: ServiceStack, bus: Bus, process: ServiceProcess) -> None:
-    """F45: GET and the same POST both hear it at once, without a webhook."""
+    """F45: GET and the same POST both show it at once, without a webhook."""
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         answer = await asked(client, order)
         assert answer.body["nextAction"] == {"type": "use_stripe_sdk"}
         stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
-        await asyncio.sleep(LOOKS_APART_S)
+        await asyncio.sleep(RECHECK_EVERY_S)
         paid = await client.pay(order, ASKS, **SDK)
         assert (paid.status, paid.body["status"]) == (201, "paid")
         view = await client.payment_of(order)
         assert (view.status, view.body["status"], view.body["stripeId"]) == (200, "paid", paid.body["stripeId"])
     assert succeeded(stack, order) == [paid.body["stripeId"]]
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
 
 
 async def test_a_redirect_leads_to_the_banks_page(stack: ServiceStack, bus: Bus, process: ServiceProcess) -> None:
@@ -98,7 +98,7 @@ async def test_a_redirect_leads_to_the_banks_page(stack: ServiceStack, bus: Bus,
 async def test_a_client_that_cant_authenticate_is_declined_as_before(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """A client of today sees 402, and may pay with another card."""
+    """A client without authentication gets 402, and may pay with another card."""
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         declined = await client.pay(order, ASKS)
@@ -158,7 +158,7 @@ async def test_a_payment_method_and_a_confirmation_token_pay(
 async def test_an_order_cancelled_while_its_customer_is_at_the_bank(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F46: its intent is canceled: nothing that the customer does there can charge any more."""
+    """F46: its intent is canceled, and no action of the customer at the bank can charge any more."""
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         answer = await asked(client, order)
@@ -174,7 +174,7 @@ async def test_an_order_cancelled_while_its_customer_is_at_the_bank(
 async def test_an_order_that_expires_while_its_customer_is_at_the_bank(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F46: at its `expiresAt` the intent is canceled, though nobody asks."""
+    """F46: at its `expiresAt` the intent is canceled without any request."""
     order = await placed(stack, bus, expiresAt=in_seconds(3.0))
     async with Client(process.port) as client:
         await asked(client, order)
@@ -195,7 +195,7 @@ async def test_a_cancel_that_meets_a_success_gives_the_money_back(
         await asked(client, order)
         stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
         await bus.cancel(order)
-        await bus.told(order, REFUNDED)
+        await bus.announced(order, REFUNDED)
     [charge] = stack.stripe.charges(order)
     assert charge["refunded"]
 
@@ -203,21 +203,23 @@ async def test_a_cancel_that_meets_a_success_gives_the_money_back(
 async def test_a_killed_process_leaves_an_awaiting_order_to_the_next(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F45: kill -9 while the customer is at the bank, who authenticates meanwhile: paid without being asked."""
+    """F45: the process is killed while the customer is at the bank and authenticates: the next one finds the payment
+    without a request.
+    """
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         await asked(client, order)
     process.kill()
     stack.stripe.customer(intent_of(stack, order)["id"], authenticates=True)
     await asyncio.to_thread(process.start)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
     assert len(succeeded(stack, order)) == 1
 
 
 async def test_an_intent_cancelled_in_the_dashboard_is_declined(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F49: seen at the next look; the order is payable by the next intent."""
+    """F49: the next recheck detects it; the order is payable by the next intent."""
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         answer = await asked(client, order)
@@ -230,7 +232,7 @@ async def test_an_intent_cancelled_in_the_dashboard_is_declined(
 async def test_a_charge_refunded_by_hand_before_its_outcome_was_known_is_never_announced_as_paid(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F49: charged, the answer lost, killed, refunded in the dashboard: the platform hears of the refund alone."""
+    """F49: charged, the answer lost, killed, refunded in the dashboard: only the refund is published."""
     order = await placed(stack, bus)
     stack.stripe.fault("hang_after")
     async with Client(process.port) as client:
@@ -245,25 +247,25 @@ async def test_a_charge_refunded_by_hand_before_its_outcome_was_known_is_never_a
     [charge] = succeeded(stack, order)
     stack.stripe.ask("POST", "/v1/refunds", charge=charge)
     await asyncio.to_thread(process.start)
-    await bus.told(order, REFUNDED)
+    await bus.announced(order, REFUNDED)
     assert [event.subject for event in await bus.events_of(order)] == [REFUNDED]
     async with Client(process.port) as client:
         assert (await client.pay(order, "tok_mastercard")).status == 201
-    await bus.told(order, REFUNDED, PAID)
+    await bus.announced(order, REFUNDED, PAID)
     assert len(succeeded(stack, order)) == 2
 
 
 async def test_a_database_restored_to_before_a_payment_charges_nothing_twice(
     stack: ServiceStack, bus: Bus, process: ServiceProcess
 ) -> None:
-    """F47: Stripe gives the same intent back, and it has succeeded."""
+    """F47: Stripe returns the same intent, which has succeeded."""
     order = await placed(stack, bus)
     before = stack.order(order)
     assert before is not None
     async with Client(process.port) as client:
         first = await client.pay(order)
         assert first.status == 201
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         process.kill()
         stack.orders.replace_one({"_id": order}, before)
         await asyncio.to_thread(process.start)
@@ -274,7 +276,7 @@ async def test_a_database_restored_to_before_a_payment_charges_nothing_twice(
 
 
 async def test_an_intent_prepared_with_the_order_is_the_one_that_is_paid(stack: ServiceStack, bus: Bus) -> None:
-    """STRIPE_PREPARE: paying is one call; a payment that nobody has asked for is not shown."""
+    """STRIPE_PREPARE: paying is one call; a payment before its first request is not shown."""
     process = await stack.start(STRIPE_PREPARE="true")
     order = await placed(stack, bus)
 
@@ -292,13 +294,13 @@ async def test_an_intent_prepared_with_the_order_is_the_one_that_is_paid(stack: 
 
 
 async def test_no_secret_reaches_a_log_or_the_database(stack: ServiceStack, bus: Bus) -> None:
-    """The client secret and what a customer pays with are for the owner and for Stripe alone."""
+    """Only the owner and Stripe may see the client secret and the customer's instrument."""
     process = await stack.start(LOG_LEVEL="debug")
     order = await placed(stack, bus)
     async with Client(process.port) as client:
         answer = await asked(client, order, returnUrl="https://shop.example/back?session=s3cr3t-of-the-shop")
         secret = answer.body["clientSecret"]
-        await asyncio.sleep(LOOKS_APART_S)
+        await asyncio.sleep(RECHECK_EVERY_S)
         view = await client.payment(answer.body["id"])
         assert view.body["clientSecret"] == secret
         assert "clientSecret" not in (await client.payment(answer.body["id"], "u2")).body

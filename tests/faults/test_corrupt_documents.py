@@ -1,4 +1,4 @@
-"""Documents that make no sense, as an operator may leave them (F50): each is set aside, and everybody else pays."""
+"""Corrupt documents, as an operator may leave them (F50): each is set aside, and all other orders are paid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import CANCELLED, PAID, REFUNDED, Bus, order_cancelled
 from tests.e2e.client import Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
@@ -20,11 +19,11 @@ from tests.faults.steps import document, one_charge, pay, placed
 pytestmark = [pytest.mark.servers]
 
 DUE, EVENTS = 600, 1_200
-"""Above what one sweep takes up, and above what JetStream gives out unacknowledged."""
+"""More than one sweep loads, and more than JetStream delivers unacknowledged."""
 
 
 def edits(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By name: a paid order's document as an operator's hand leaves it."""
+    """Returns, by name, a paid order's document after an operator's edit."""
     attempt, now = found["payment"]["attempts"][0], datetime.now(UTC)
     task = {"kind": "refund", "due": now, "issued": now, "holder": "gone#1"}
     made: dict[str, dict[str, Any]] = {
@@ -45,27 +44,27 @@ def edits(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
         edited = copy.deepcopy(found)
         edited["payment"] |= change.pop("payment", {})
         edited["payment"]["attempts"][0] = attempt | change.pop("attempt", {})
-        documents[name] = edited | change | due_fields(now - timedelta(hours=1))
+        documents[name] = edited | change | {"due": now - timedelta(hours=1)}
     return documents
 
 
 def payment_of(order: str) -> str:
-    """A payment's id that no other order has."""
+    """Returns a unique payment id."""
     return hashlib.sha256(order.encode()).hexdigest()[:32]
 
 
 def lives(process: ServiceProcess) -> None:
     assert process.running
-    assert process.said("actor_crashed") == []
+    assert process.logged("actor_crashed") == []
 
 
 async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing(stack: ServiceStack, bus: Bus) -> None:
-    """F50: at loads, sweeps and a start; 503 by order and by payment; an event is kept whole; others pay."""
+    """F50: at loads, sweeps and a start; 503 by order and by payment; an event is kept whole; other orders are paid."""
     process = await stack.start()
     paid = await placed(stack, bus)
     answer = await pay(process, paid)
     found = await document(stack, paid, "paid")
-    await bus.told(paid, PAID)
+    await bus.announced(paid, PAID)
     bad = {}
     for name, edited in edits(found).items():
         order = bad[name] = stack.new_order()
@@ -77,8 +76,8 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
             await asyncio.to_thread(process.start)
         async with Client(process.port) as client:
             for name, order in bad.items():
-                told = await client.pay(order, f"tok_visa_{number}")
-                assert (told.status, told.body["errors"][0]["code"]) == (503, "unavailable"), name
+                answer = await client.pay(order, f"tok_visa_{number}")
+                assert (answer.status, answer.body["errors"][0]["code"]) == (503, "unavailable"), name
                 assert (await client.payment(payment_of(order))).status == 503, name
         for order in bad.values():
             await bus.cancel(order)
@@ -90,8 +89,8 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
         return stack.dead_letters.count_documents({"subject": CANCELLED}) >= 2 * len(bad)
 
     await eventually(kept, "the cancels are dead letters")
-    said = {line["order_id"] for line in process.said("document_unreadable", alarm=True)}
-    assert set(bad.values()) <= said
+    named = {line["order_id"] for line in process.logged("document_unreadable", alarm=True)}
+    assert set(bad.values()) <= named
     assert "tok_never_to_be_logged" not in process.log.read_text()
     # An operator corrects one, and publishes its event again.
     order = bad["kept 7"]
@@ -103,11 +102,11 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
 
 
 async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: ServiceStack, bus: Bus) -> None:
-    """F50: 600 that are due first, and 1,200 events for them: an order is paid, cancelled and refunded meanwhile."""
+    """F50: 600 that are due first, and 1,200 events for them: another order is paid, cancelled and refunded."""
     process = await stack.start()
     due = datetime.now(UTC) - timedelta(hours=1)
     names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
-    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps", "due": due} for name in names])
     for number in range(EVENTS):
         await bus.publish(CANCELLED, order_cancelled(names[number % DUE], version=number))
     for number in range(2):
@@ -117,7 +116,7 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
         order = await placed(stack, bus)
         assert (await pay(process, order)).status == 201
         await bus.cancel(order)
-        await bus.told(order, PAID, REFUNDED, deadline_s=20.0)
+        await bus.announced(order, PAID, REFUNDED, deadline_s=20.0)
         one_charge(stack, order)
     lives(process)
 
@@ -128,12 +127,14 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
         return await bus.unacknowledged(stack.name) == 0
 
     await eventually(kept, "each event of theirs is a dead letter", deadline_s=90.0)
-    # What the killed process had been given comes again when the broker's wait for it is over.
+    # The killed process's events are redelivered after the broker's ack wait.
     await eventually(acknowledged, "no event of theirs is left", deadline_s=30.0)
 
 
 async def test_what_was_lost_is_swept_past_six_hundred_of_them(stack: ServiceStack, bus: Bus) -> None:
-    """F05, F50: a charge under way when its process was killed, due after all of them, is finished by another one."""
+    """F05, F50: a charge in flight when its process was killed, due after all of them, is finished by another
+    process.
+    """
     due = datetime.now(UTC) - timedelta(hours=1)
     first = await stack.start()
     order = await placed(stack, bus)
@@ -147,9 +148,9 @@ async def test_what_was_lost_is_swept_past_six_hundred_of_them(stack: ServiceSta
     assert found is not None
     now = datetime.now(UTC)
     found["payment"]["intent"]["task"]["due"] = now
-    stack.orders.replace_one({"_id": order}, found | due_fields(now))
+    stack.orders.replace_one({"_id": order}, found | {"due": now})
     names = [f"bad-{number}-{stack.name}" for number in range(DUE)]
-    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps"} | due_fields(due) for name in names])
+    stack.orders.insert_many([{"_id": name, "rev": 1, "status": "perhaps", "due": due} for name in names])
     await stack.start()
     await document(stack, order, "paid")
     one_charge(stack, order)

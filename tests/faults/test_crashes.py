@@ -1,4 +1,4 @@
-"""A process is killed, stopped or paused at one chosen instant, by its row in faults.md."""
+"""A process is killed, stopped or paused at a chosen instant, by the rows of the fault table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.servers]
 
 
 async def test_two_processes_asked_at_once_charge_once(stack: ServiceStack, bus: Bus) -> None:
-    """F02: the same request to two processes must be one charge, and both must be told of it."""
+    """F02: the same request to two processes must make one charge, and both answers must name it."""
     first, second = stack.service(), stack.service()
     await asyncio.gather(*(asyncio.to_thread(each.start) for each in (first, second)))
     orders = [await placed(stack, bus) for _ in range(5)]
@@ -36,13 +36,13 @@ async def test_two_processes_asked_at_once_charge_once(stack: ServiceStack, bus:
     answers = await asyncio.gather(*(pay(each, order) for order in orders for each in (first, second)))
     assert {answer.status for answer in answers} <= {200, 201}
     for order in orders:
-        told = {answer.body["stripeId"] for answer in answers if answer.body["orderId"] == order}
-        assert told == {one_charge(stack, order)["id"]}
-        await bus.told(order, PAID)
+        named = {answer.body["stripeId"] for answer in answers if answer.body["orderId"] == order}
+        assert named == {one_charge(stack, order)["id"]}
+        await bus.announced(order, PAID)
 
 
 async def test_a_crash_after_the_intent_is_resumed_with_the_same_key(stack: ServiceStack, bus: Bus) -> None:
-    """F04: the intent is on paper and Stripe was never reached: the next start must charge, once."""
+    """F04: the attempt is committed and Stripe was not reached: the next start must charge once."""
     async with Proxy(stack.stripe.port) as way:
         process = await stack.start(STRIPE_API_BASE=f"http://127.0.0.1:{way.port}")
         order = await placed(stack, bus)
@@ -57,9 +57,9 @@ async def test_a_crash_after_the_intent_is_resumed_with_the_same_key(stack: Serv
         done = await document(stack, order, "paid")
         assert time.monotonic() - ready < RESUMED_WITHIN_S
     assert done["payment"]["intent"]["key"] == intent["payment"]["intent"]["key"]
-    assert stack.stripe.books()["keys"]["parameter_sets"] == {}
-    [told] = await bus.told(order, PAID)
-    assert told["stripeId"] == one_charge(stack, order)["id"]
+    assert stack.stripe.audit()["keys"]["parameter_sets"] == {}
+    [named] = await bus.announced(order, PAID)
+    assert named["stripeId"] == one_charge(stack, order)["id"]
 
 
 @pytest.mark.parametrize("fault", ["hang_after", "delay"])
@@ -95,7 +95,7 @@ async def _fault_used(stack: ServiceStack) -> bool:
 
 
 async def test_what_was_charged_while_nats_was_away_is_announced_after_a_crash(stack: ServiceStack, bus: Bus) -> None:
-    """F06: a PaymentCreated that was written and not published must go out by whoever comes next."""
+    """F06: a PaymentCreated that was written and not published must be published by the next process."""
     async with Proxy(stack.servers.nats.port) as way:
         process = await stack.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
         order = await placed(stack, bus)
@@ -106,17 +106,19 @@ async def test_what_was_charged_while_nats_was_away_is_announced_after_a_crash(s
         assert await bus.events_of(order) == []
         await way.start()
         await restarted(process)
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
 
 
 async def test_a_crash_after_the_publish_announces_nothing_twice(stack: ServiceStack, bus: Bus) -> None:
-    """F07: the broker has the event and we died before we heard so: the stream must drop the repetition by its id."""
+    """F07: the broker has the event and the process died before its acknowledgement: the stream must drop the
+    repetition by its id.
+    """
     async with Proxy(stack.servers.nats.port) as way:
         process = await stack.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
         order = await placed(stack, bus)
         way.drop_answers()
         assert (await pay(process, order)).status == 201
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         assert "task" in stack.order(order)["outbox"][0]  # type: ignore[index]
         process.kill()
         way.resume()
@@ -126,11 +128,13 @@ async def test_a_crash_after_the_publish_announces_nothing_twice(stack: ServiceS
             return "published" in stack.order(order)["outbox"][0]  # type: ignore[index]
 
         await eventually(marked, "the event is marked as published")
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
 
 
-async def test_an_event_in_hand_at_a_crash_comes_again(stack: ServiceStack, bus: Bus) -> None:
-    """F08: what was delivered and not acknowledged must be applied by the next process, and then change nothing."""
+async def test_an_unacknowledged_event_comes_again_after_a_crash(stack: ServiceStack, bus: Bus) -> None:
+    """F08: an event that was delivered and not acknowledged must be applied by the next process, without a second
+    effect.
+    """
     process = await stack.start()
     await bus.shorten_ack_wait(stack.name, 5.0)
     stack.servers.mongo.pause()
@@ -140,7 +144,7 @@ async def test_an_event_in_hand_at_a_crash_comes_again(stack: ServiceStack, bus:
     async def delivered() -> bool:
         return await bus.given_out(stack.name) > 0
 
-    await eventually(delivered, "the event is with the process")
+    await eventually(delivered, "the event is delivered")
     process.kill()
     stack.servers.mongo.resume()
     await restarted(process)
@@ -156,7 +160,7 @@ async def test_an_event_in_hand_at_a_crash_comes_again(stack: ServiceStack, bus:
 
 @pytest.mark.parametrize("fault", ["delay", "hang"])
 async def test_sigterm_while_a_charge_is_under_way_ends_well(fault: str, stack: ServiceStack, bus: Bus) -> None:
-    """F33: it drains what it can, exits 0 within 25 s, and the next process finishes the rest."""
+    """F33: it drains as far as possible, exits 0 within 25 s, and the next process finishes the rest."""
     process = await stack.start()
     order = await placed(stack, bus)
     stack.stripe.fault(fault, delay_ms=1_000 if fault == "delay" else 0)
@@ -166,20 +170,22 @@ async def test_sigterm_while_a_charge_is_under_way_ends_well(fault: str, stack: 
     stopped = asyncio.create_task(asyncio.to_thread(process.stop, 25.0))
     answer = await request
     assert await stopped == 0
-    print(f"SIGTERM under {fault}: exit after {time.monotonic() - began:.2f} s, client told {answer.status}")
+    print(f"SIGTERM under {fault}: exit after {time.monotonic() - began:.2f} s, client answered {answer.status}")
     assert answer.status == 201 if fault == "delay" else answer.status in (202, 503)
     assert NOTHING_CHARGED not in str(answer.body)
     ready = await restarted(process)
     await document(stack, order, "paid")
     assert time.monotonic() - ready < RESUMED_WITHIN_S
     one_charge(stack, order)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
 
 
 async def test_a_process_that_wakes_after_its_work_was_taken_over_changes_nothing(
     stack: ServiceStack, bus: Bus
 ) -> None:
-    """F34: paused with a charge in its hands, and its lease over: the other finishes, and the sleeper must agree."""
+    """F34: a process is paused with a charge in flight until its lease ends: another one finishes, and the paused one
+    must not change it.
+    """
     async with Proxy(stack.stripe.port) as way:
         sleeper = await stack.start(STRIPE_API_BASE=f"http://127.0.0.1:{way.port}")
         other = await stack.start()
@@ -195,5 +201,5 @@ async def test_a_process_that_wakes_after_its_work_was_taken_over_changes_nothin
         sleeper.resume()
         assert (await request).body["stripeId"] == one_charge(stack, order)["id"]
         assert (await pay(other, order)).status == 200
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         sleeper.kill()

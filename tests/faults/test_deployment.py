@@ -25,16 +25,16 @@ from tests.support.servers.proxy import Proxy
 
 pytestmark = [pytest.mark.servers]
 
-EXIT_WITHIN_S = 25.0  # of SIGTERM (the issue); a Heroku dyno is killed after 30
+EXIT_WITHIN_S = 25.0  # of SIGTERM; a Heroku dyno is killed after 30
 RUN_DEADLINE_S = 30.0
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
-READY_WITHIN_S = 6.0  # a generous multiple of the 2 s that are promised: two cores are shared with other tests
+READY_WITHIN_S = 6.0  # a generous multiple of the promised 2 s: two cores are shared with other tests
 MEMORY_KB = 90 * 1024
 NEW_KEY = "the-new-secret-of-the-platform-never-to-be-logged"
 
 
 def run(stack: ServiceStack, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the Procfile's command to its end. A variable given as "" counts as not set."""
+    """Run the Procfile's command to its end. A variable set to "" counts as not set."""
     return subprocess.run(
         [*procfile_command(), *arguments],
         cwd=ROOT,
@@ -47,19 +47,23 @@ def run(stack: ServiceStack, *arguments: str, **env: str) -> subprocess.Complete
 
 
 async def test_it_is_ready_soon_and_small(stack: ServiceStack) -> None:
-    """Start to ready and resident memory when idle must be what the issue promises (the times are printed)."""
+    """The time from start to ready and the idle resident memory must be within the promised limits (both are
+    printed).
+    """
     began = time.monotonic()
     process = await stack.start()
     took_s = time.monotonic() - began
     print(f"start to ready {took_s:.2f} s, resident {process.memory_kb() / 1024:.1f} MB")
     assert took_s < READY_WITHIN_S
     assert process.memory_kb() < MEMORY_KB
-    [line] = process.said("service_ready")
+    [line] = process.logged("service_ready")
     assert line["port"] == process.port
 
 
 async def test_a_dyno_has_a_client_id_of_its_own_and_listens_on_its_port(stack: ServiceStack) -> None:
-    """`PORT` and `DYNO` are Heroku's: two dynos must never share an id, and without HOST every interface is meant."""
+    """`PORT` and `DYNO` are Heroku's: two dynos must never share an id, and without HOST the service listens on every
+    interface.
+    """
     process = await stack.start(DYNO="web.2", HOST="")
     assert {line["client_id"] for line in process.lines()} == {f"{stack.name}-0-web-2"}
     assert accepts(process.port)
@@ -85,7 +89,7 @@ async def test_sigterm_makes_it_unready_then_ends_it_with_0(stack: ServiceStack,
         assert await stopped == 0
     print(f"SIGTERM with a charge under way: exit 0 after {time.monotonic() - began:.2f} s")
     assert stack.stripe.charges(second) == []
-    assert process.said("service_stopped", exit_code=0)
+    assert process.logged("service_stopped", exit_code=0)
 
 
 async def _known(stack: ServiceStack, order: str) -> bool:
@@ -102,7 +106,7 @@ async def _stopping(client: Client) -> bool:
 
 
 async def test_a_second_sigterm_cuts_the_drain_short(stack: ServiceStack, bus: Bus) -> None:
-    """Whoever asks twice must not wait for a Stripe that hangs; what was under way is finished by the next start."""
+    """A second SIGTERM ends the wait for a hanging Stripe; the next start finishes charges in flight."""
     process = await stack.start()
     order = stack.new_order()
     await bus.create(order)
@@ -121,12 +125,12 @@ async def test_a_second_sigterm_cuts_the_drain_short(stack: ServiceStack, bus: B
     assert code is not None
     assert code >= 0
     await asyncio.to_thread(process.start)
-    await bus.told(order, PAID)
+    await bus.announced(order, PAID)
     assert len(stack.stripe.charges(order)) == 1
 
 
-def test_bad_settings_are_all_told_at_once_and_exit_78(stack: ServiceStack) -> None:
-    """No port may open, no secret be shown, and every problem be in the one line."""
+def test_all_bad_settings_are_reported_at_once_with_exit_code_78(stack: ServiceStack) -> None:
+    """No port may open, no secret may be shown, and one line must have every problem."""
     bad = {
         "NATS_URL": "",
         "JWT_KEY": "",
@@ -144,8 +148,8 @@ def test_bad_settings_are_all_told_at_once_and_exit_78(stack: ServiceStack) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_check_says_what_it_found(stack: ServiceStack) -> None:
-    """`--check` exits 0 where all is well, 69 where a server is away and says which, 78 where settings are wrong."""
+def test_check_reports_what_it_found(stack: ServiceStack) -> None:
+    """`--check` exits 0 where all is well, 69 where a server is away, with its name, 78 where settings are wrong."""
     well = run(stack, "--check")
     assert (well.returncode, well.stderr) == (0, "")
     names = ("http", "mongodb", "nats", "stripe")
@@ -203,7 +207,7 @@ def process_client_id(process: ServiceProcess) -> str:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 async def test_it_runs_without_its_standard_streams(stack: ServiceStack, closed: str) -> None:
-    """A parent may have closed any of them: it starts, takes a charge's request, and ends with 0 on SIGTERM."""
+    """A parent may have closed any of them: the service starts, accepts a charge, and ends with 0 on SIGTERM."""
     process = stack.service()
     process.command = ["sh", "-c", f"exec {closed}; exec {shlex.join(process.command)}"]
     await asyncio.to_thread(process.start)
@@ -213,7 +217,7 @@ async def test_it_runs_without_its_standard_streams(stack: ServiceStack, closed:
 
 
 async def test_it_runs_on_when_its_log_has_no_reader(stack: ServiceStack) -> None:
-    """The log's reader dies, or stands still: lines are dropped, and charges are taken as before."""
+    """The log's reader dies or stops reading: lines are dropped, and charges are accepted as before."""
     for signal_of_reader in (signal.SIGKILL, signal.SIGSTOP):
         process = stack.service(LOG_LEVEL="debug")
         pid_file = stack.folder / f"reader-{signal_of_reader}"
@@ -231,25 +235,25 @@ async def test_it_runs_on_when_its_log_has_no_reader(stack: ServiceStack) -> Non
 
 
 async def test_a_changed_key_takes_the_former_ones_tokens(stack: ServiceStack) -> None:
-    """`JWT_KEY_PREVIOUS`; and where every token is signed with another key, one warning says so."""
+    """`JWT_KEY_PREVIOUS` is accepted too; where every token is signed with another key, there is one warning."""
     process = await stack.start(JWT_KEY=NEW_KEY, JWT_KEY_PREVIOUS=JWT_KEY)
     async with Client(process.port) as client:
         for key in (NEW_KEY, JWT_KEY):
             headers = {"Authorization": f"Bearer {identity(key=key)}"}
             assert (await client.send("GET", f"{PAYMENTS}/{'0' * 32}", None, headers)).status == 404
     other = await stack.start(JWT_KEY=f'"{JWT_KEY}"', NATS_CLIENT_ID=f"{stack.name}-other")
-    [doubtful] = other.said("settings_doubtful")
+    [doubtful] = other.logged("settings_doubtful")
     assert "stands in quotes" in doubtful["problems"][0]
     async with Client(other.port) as client:
         for _ in range(12):
             assert (await client.payment("0" * 32)).status == 401
-    [warning] = other.said("signatures_wrong")
+    [warning] = other.logged("signatures_wrong")
     assert warning["level"] == "warning"
     assert JWT_KEY not in other.log.read_text()
 
 
-async def test_it_starts_without_its_servers_and_says_which_are_away(stack: ServiceStack) -> None:
-    """A host that starts everything at once: the port opens, `/readyz` is 503 and names what is missing."""
+async def test_it_starts_without_its_servers_and_names_those_that_are_away(stack: ServiceStack) -> None:
+    """On a host that starts everything at once the port opens, and `/readyz` is 503 and names the missing servers."""
     down = f"user:hush@{LOOPBACK}:1"
     stripe = f"http://{LOOPBACK}:1"
     env = {"MONGO_URL": f"mongodb://{down}/payment", "NATS_URL": f"nats://{down}", "STRIPE_API_BASE": stripe}
@@ -266,7 +270,7 @@ async def test_it_starts_without_its_servers_and_says_which_are_away(stack: Serv
 async def test_no_secret_is_in_the_log_and_every_line_is_a_documented_object(
     stack: ServiceStack, bus: Bus, tmp_path: Path
 ) -> None:
-    """Credentials, tokens, JWTs and cookies driven through every path must be nowhere in a log at level debug."""
+    """Credentials, tokens, JWTs and cookies that went through every path must not be in a log at level debug."""
     token, forged = identity(), identity(key="some other key")
     cookie = session_cookie(token)
     secrets = [
@@ -306,7 +310,7 @@ async def test_no_secret_is_in_the_log_and_every_line_is_a_documented_object(
 
 
 def check_lines(lines: list[dict[str, object]]) -> None:
-    """Each line has the five fields that all have, and no field or event that isn't documented."""
+    """Check that each line has the five common fields, and no field or event that isn't documented."""
     vocabulary = set(Event)
     assert len(lines) > 10
     for line in lines:

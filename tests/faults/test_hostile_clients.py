@@ -1,4 +1,4 @@
-"""Clients that mean harm, against the process as it runs: floods, held connections, few descriptors, card testing."""
+"""Hostile clients against a running process: floods, held connections, few descriptors, card testing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PORT_READS = (b"GET /healthz", b"GET /metrics")
 
 
 async def flood(port: int, request: bytes) -> None:
-    """Repeat a request without end, hundreds in one packet, and read what comes."""
+    """Repeat a request without end, hundreds in one packet, and read the answers."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
 
     async def read() -> None:
@@ -47,7 +47,7 @@ async def flood(port: int, request: bytes) -> None:
 
 @pytest.mark.parametrize("line", PORT_READS, ids=["healthz", "metrics"])
 async def test_customers_pay_while_one_client_floods(stack: ServiceStack, bus: Bus, line: bytes) -> None:
-    """F51: every charge is paid, and NATS is not lost; bench/hostile.py says how long it takes."""
+    """F51: every charge is paid, and NATS is not lost; bench/hostile.py measures the time."""
     process = await stack.start()
     orders = [await placed(stack, bus) for _ in range(CHARGES)]
     request = line + b" HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -58,23 +58,23 @@ async def test_customers_pay_while_one_client_floods(stack: ServiceStack, bus: B
         each.cancel()
     await asyncio.wait(floods)
     assert [answer.status for answer in answers] == [201] * CHARGES
-    assert process.said("dependency_lost") == []
+    assert process.logged("dependency_lost") == []
 
 
 def with_descriptors(process: ServiceProcess, files: int) -> None:
-    """Let the process have so many files open, and no more."""
+    """Limit the process to `files` open files."""
     process.command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *process.command]
 
 
 async def test_held_connections_leave_descriptors_for_stripe_and_the_store(stack: ServiceStack, bus: Bus) -> None:
-    """F51: 400 idle connections where the process may open 256 files: customers come in, and pay."""
+    """F51: with 400 idle connections and a limit of 256 open files customers connect and pay."""
     process = stack.service()
     with_descriptors(process, DESCRIPTORS)
     await asyncio.to_thread(process.start)
     orders = [await placed(stack, bus) for _ in range(CHARGES)]
     held = [socket.create_connection((LOOPBACK, process.port)) for _ in range(HELD)]
     try:
-        await asyncio.sleep(1.5)  # by then the oldest have been idle for long enough to give way
+        await asyncio.sleep(1.5)  # by then the oldest have been idle long enough to be closed
         answers = await asyncio.gather(*(pay(process, order) for order in orders))
         async with Client(process.port) as client:
             assert (await client.ready()).body["status"] == "ready"
@@ -82,12 +82,12 @@ async def test_held_connections_leave_descriptors_for_stripe_and_the_store(stack
         for each in held:
             each.close()
     assert [answer.status for answer in answers] == [201] * CHARGES
-    assert process.said("dependency_lost") == []
-    assert process.said("connections_wait") == []
+    assert process.logged("dependency_lost") == []
+    assert process.logged("connections_wait") == []
 
 
 async def test_a_process_with_few_descriptors_starts_and_charges(stack: ServiceStack, bus: Bus) -> None:
-    """A limit that can't be raised is what there is."""
+    """The process adapts to a limit that it can't raise."""
     process = stack.service()
     with_descriptors(process, 64)
     await asyncio.to_thread(process.start)
@@ -95,14 +95,14 @@ async def test_a_process_with_few_descriptors_starts_and_charges(stack: ServiceS
 
 
 async def test_a_card_tester_is_refused(stack: ServiceStack, bus: Bus) -> None:
-    """50 declines on 5 orders of one user at once: as many as the limit says are tried, the others get 429."""
+    """Of 50 declining cards on 5 orders of one user at once, as many as the limit are tried, the others get 429."""
     process = await stack.start(DECLINES_PER_USER_LIMIT=str(LIMIT))
     orders = [await placed(stack, bus) for _ in range(5)]
     other = stack.new_order()
     await bus.create(other, user="u2")
     before = stack.stripe.requests()
     async with Client(process.port) as client:
-        # The cards of one order one after another: a second one beside a first would only get 409.
+        # The cards of one order go one after another: a second concurrent one would only get 409.
         async def tests(order: str) -> list[int]:
             return [(await client.pay(order, token)).status for token in DECLINING]
 
@@ -114,13 +114,13 @@ async def test_a_card_tester_is_refused(stack: ServiceStack, bus: Bus) -> None:
     assert (refused.status, refused.body["errors"][0]["code"]) == (429, "too_many_declines")
     assert 3_500 < int(refused.headers["Retry-After"]) <= 3_600
     assert paid.status == 201
-    said = process.said("request_refused", status=429)
-    assert {line["order_id"] for line in said} == set(orders)
-    assert all(line["reason"] for line in said)
+    refusals = process.logged("request_refused", status=429)
+    assert {line["order_id"] for line in refusals} == set(orders)
+    assert all(line["reason"] for line in refusals)
 
 
 async def test_many_orders_of_one_customer_are_paid_at_once(stack: ServiceStack, bus: Bus) -> None:
-    """More than may be in flight: those beyond it wait for the first to be paid, and none is refused."""
+    """More orders than may be in flight: the others wait for the first to be paid, and none is refused."""
     process = await stack.start(DECLINES_PER_USER_LIMIT="2")
     orders = [await placed(stack, bus) for _ in range(12)]
     answers = await asyncio.gather(*(pay(process, order) for order in orders))

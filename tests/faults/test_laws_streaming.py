@@ -1,4 +1,6 @@
-"""The four laws over NATS Streaming, with a neighbour written in Node: kill -9 of us, and of the server under load."""
+"""The four laws over NATS Streaming, with a peer service in Node: kill -9 of the service, and of the server under
+load.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from tests.e2e.client import Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
 from tests.e2e.streaming import NodeBus, StreamingServers
 from tests.e2e.waiting import eventually
-from tests.faults.laws import Told, broken_laws, tally
+from tests.faults.laws import OrderRecord, broken_laws, tally
 from tests.faults.steps import WELL_WITHIN_S
-from tests.faults.test_laws import Crowd, a_round, at_rest, evidence_of
+from tests.faults.test_laws import Traffic, a_round, at_rest, evidence_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -41,25 +43,27 @@ async def bus(servers: StreamingServers, tmp_path: Path) -> AsyncIterator[NodeBu
 
 
 async def test_the_four_laws_hold_over_kill_9_with_nats_streaming(stack: ServiceStack, bus: NodeBus) -> None:
-    """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets what it had left at once."""
-    told: dict[str, Told] = {}
+    """F03 to F13, F15, F20 to F24, F40: a process that is back under its client id gets its unacknowledged events at
+    once.
+    """
+    records: dict[str, OrderRecord] = {}
     process = await stack.start(**CLUSTER)
     for seed in SEEDS:
-        crowd = Crowd(stack, bus, Random(seed), told)
-        crowd.processes = [process]
-        await a_round(crowd, 1, Random(seed))
+        traffic = Traffic(stack, bus, Random(seed), records)
+        traffic.processes = [process]
+        await a_round(traffic, 1, Random(seed))
     await at_rest(stack, bus)
-    evidence = await evidence_of(stack, bus, told)
+    evidence = await evidence_of(stack, bus, records)
     print(tally(evidence))
     assert broken_laws(evidence) == []
-    assert sum(len(evidence.charges(order)) for order in told) > len(told) // 2
-    assert process.said("actor_crashed") == []
+    assert sum(len(evidence.charges(order)) for order in records) > len(records) // 2
+    assert process.logged("actor_crashed") == []
 
 
 async def test_the_server_restarted_under_load_loses_nothing(
     servers: StreamingServers, stack: ServiceStack, bus: NodeBus
 ) -> None:
-    """F28, F40: killed while events come in and charges go on, it is back within 10 s, and so are all events."""
+    """F28, F40: it is killed while events come in and charges go on; within 10 s it is back, and no event is lost."""
     process = await stack.start(**CLUSTER)
     paying, waiting = [[stack.new_order() for _ in range(count)] for count in (PAYING, WAITING)]
     for order in paying:
@@ -69,7 +73,7 @@ async def test_the_server_restarted_under_load_loses_nothing(
         await bus.create(order)
 
     async def stored() -> bool:
-        return bus.neighbour.published == PAYING + WAITING
+        return bus.peer.published == PAYING + WAITING
 
     async with asyncio.TaskGroup() as group:
         for order in paying:
@@ -82,12 +86,12 @@ async def test_the_server_restarted_under_load_loses_nothing(
         print(f"NATS Streaming back: ready after {time.monotonic() - back:.2f} s")
     await eventually(lambda: known(stack, waiting), "all orders are known", 20.0)
     before = await bus.events()
-    bus.neighbour.stop()  # its own client gives no word on how it is after such a loss: it starts anew
-    bus.neighbour.start()
+    bus.peer.stop()  # its own client does not report its state after such a loss, so it is started again
+    bus.peer.start()
 
     async def announced() -> bool:
-        heard = [event.payload["orderId"] for event in [*before, *await bus.events()]]
-        return set(paying) <= set(heard)
+        received = [event.payload["orderId"] for event in [*before, *await bus.events()]]
+        return set(paying) <= set(received)
 
     await eventually(announced, "every payment is announced")
 
@@ -102,6 +106,6 @@ async def ready(process: ServiceProcess) -> bool:
 
 
 async def paid(process: ServiceProcess, order: str) -> None:
-    """Paid at the first request: without NATS the payment's announcement waits, and nobody else does."""
+    """The order is paid at the first request: without NATS only the payment's event waits."""
     async with Client(process.port) as client:
         assert (await client.pay(order)).status == 201

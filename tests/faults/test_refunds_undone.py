@@ -1,4 +1,4 @@
-"""Ends that are none: a refund that fails after it succeeded, a dispute that the bank decides (F44, F49)."""
+"""Final states that change: a refund that fails after it succeeded, a dispute that the bank decides (F44, F49)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from payment.adapters.mongo.documents import RECHECK_MS
-from payment.adapters.mongo.writes import due_fields
 from tests.e2e.bus import DISPUTED, PAID, REFUND_FAILED, REFUNDED, Bus
 from tests.e2e.client import Client
 from tests.e2e.stack import ServiceProcess, ServiceStack
@@ -20,7 +18,7 @@ pytestmark = [pytest.mark.servers]
 
 
 async def later(stack: ServiceStack, process: ServiceProcess, order: str) -> None:
-    """What an hour would do: whatever the order waits for is due. The process is started anew, and sweeps at once."""
+    """Make an order's next step due, as an hour would. The process is restarted, and sweeps at once."""
     process.kill()
     found = stack.order(order)
     assert found is not None
@@ -28,10 +26,9 @@ async def later(stack: ServiceStack, process: ServiceProcess, order: str) -> Non
     attempt = found["payment"]["attempts"][-1]
     if "recheck" in found:
         found["recheck"] = attempt["recheck"] = past
-        found[RECHECK_MS] = int(past.timestamp() * 1_000)
     if "task" in attempt:
         attempt["task"]["due"] = past
-        found |= due_fields(past)
+        found["due"] = past
     assert stack.orders.replace_one({"_id": order, "rev": found["rev"]}, found).modified_count == 1
     await asyncio.to_thread(process.start)
 
@@ -41,8 +38,10 @@ async def status(process: ServiceProcess, order: str) -> Any:
         return (await client.payment_of(order)).body["status"]
 
 
-async def test_a_refund_that_fails_later_is_seen_told_and_made_again(stack: ServiceStack, bus: Bus) -> None:
-    """F44: pay with `tok_refundFail`, cancel, refunded; it fails, which is published. A refund by hand ends it."""
+async def test_a_refund_that_fails_later_is_detected_published_and_made_again(stack: ServiceStack, bus: Bus) -> None:
+    """F44: an order paid with `tok_refundFail` is cancelled and refunded; the refund fails, which is published. A
+    refund by hand ends it.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order, "tok_refundFail")).status == 201
@@ -50,29 +49,31 @@ async def test_a_refund_that_fails_later_is_seen_told_and_made_again(stack: Serv
     assert (await document(stack, order, "refunded"))["format"] == 3
     charge = one_charge(stack, order)
     [first] = refunds_of(stack, charge)
-    await bus.told(order, PAID, REFUNDED)
+    await bus.announced(order, PAID, REFUNDED)
 
     async def has_failed() -> bool:
         return bool(refunds_of(stack, charge)[0]["status"] == "failed")
 
     await eventually(has_failed, "the refund has failed")
-    assert await status(process, order) == "refunded", "nobody knows yet"
+    assert await status(process, order) == "refunded", "the failure is not detected yet"
     await later(stack, process, order)
-    failed = (await bus.told(order, PAID, REFUNDED, REFUND_FAILED))[-1]
+    failed = (await bus.announced(order, PAID, REFUNDED, REFUND_FAILED))[-1]
     assert (failed["stripeId"], failed["refundId"]) == (charge["id"], first["id"])
     assert (await document(stack, order, "blocked"))["payment"]["attempts"][0]["refund"]["undone"] == 1
     assert await status(process, order) == "refunding"
-    assert process.said("refund_failed", order_id=order, alarm=True)
+    assert process.logged("refund_failed", order_id=order, alarm=True)
     stack.stripe.ask("POST", "/v1/refunds", charge=charge["id"])
     await later(stack, process, order)
-    again = (await bus.told(order, PAID, REFUNDED, REFUND_FAILED, REFUNDED))[-1]
+    again = (await bus.announced(order, PAID, REFUNDED, REFUND_FAILED, REFUNDED))[-1]
     assert again["refundId"] not in (first["id"], None)
     ids = [event.message_id for event in await bus.events_of(order)]
-    assert len(set(ids)) == 4, "the stream drops none of them"
+    assert len(set(ids)) == 4, "the stream drops none of the events"
 
 
 async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack, bus: Bus) -> None:
-    """F44: open, the refund waits; lost, the bank has given the money back, and no refund is asked for any more."""
+    """F44: while it is open the refund waits; once lost, the bank has returned the money, and no refund is tried any
+    more.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
@@ -80,11 +81,11 @@ async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack,
     dispute = stack.stripe.dispute(charge["id"])
     await bus.cancel(order)
     await document(stack, order, "blocked")
-    assert process.said("refund_blocked", order_id=order, alarm=True)
+    assert process.logged("refund_blocked", order_id=order, alarm=True)
     stack.stripe.decide(dispute, won=False)
     await later(stack, process, order)
     await document(stack, order, "charged back")
-    lost = (await bus.told(order, PAID, DISPUTED))[-1]
+    lost = (await bus.announced(order, PAID, DISPUTED))[-1]
     assert (lost["stripeId"], lost["disputeId"], lost["status"]) == (charge["id"], dispute, "lost")
     assert await status(process, order) == "refunded"
     assert refunds_of(stack, charge) == []
@@ -92,7 +93,7 @@ async def test_a_lost_dispute_ends_the_refund_and_its_alarm(stack: ServiceStack,
 
 
 async def test_a_won_dispute_lets_the_refund_go_on(stack: ServiceStack, bus: Bus) -> None:
-    """L3: the order is cancelled, and the money is ours again: it is given back."""
+    """L3: the order is cancelled, and the merchant has the money again: it is refunded."""
     process = await stack.start()
     order = await placed(stack, bus)
     assert (await pay(process, order, "tok_createDispute")).status == 201
@@ -103,14 +104,16 @@ async def test_a_won_dispute_lets_the_refund_go_on(stack: ServiceStack, bus: Bus
     stack.stripe.decide(dispute["id"], won=True)
     await later(stack, process, order)
     await document(stack, order, "refunded")
-    await bus.told(order, PAID, REFUNDED)
+    await bus.announced(order, PAID, REFUNDED)
     [refund] = refunds_of(stack, charge)
     assert (refund["status"], refund["amount"]) == ("succeeded", 1999)
 
 
 @pytest.mark.parametrize("won", [False, True])
 async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(stack: ServiceStack, bus: Bus, won: bool) -> None:
-    """F44, F49: kill -9 while Stripe charges, a dispute, its end, a restart. A lost one is never announced as paid."""
+    """F44, F49: kill -9 while Stripe charges, then a dispute, its end, and a restart. A lost one is never published as
+    paid.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     stack.stripe.fault("hang_after")
@@ -126,18 +129,20 @@ async def test_a_dispute_that_is_decided_while_the_outcome_is_unknown(stack: Ser
     stack.stripe.well()
     await asyncio.to_thread(process.start)
     await document(stack, order, "paid" if won else "charged back")
-    await bus.told(order, PAID if won else DISPUTED)
+    await bus.announced(order, PAID if won else DISPUTED)
     assert await status(process, order) == ("paid" if won else "refunded")
     if not won:
         await bus.cancel(order)
         assert (await pay(process, order, "tok_mastercard")).status == 409
-        await bus.told(order, DISPUTED)
+        await bus.announced(order, DISPUTED)
 
 
 async def test_a_charge_refunded_in_part_while_its_outcome_was_unknown_is_paid_and_refunded_whole(
     stack: ServiceStack, bus: Bus
 ) -> None:
-    """F49: kill -9 while Stripe charges, a refund of 5.00 by hand, a restart: paid. A cancel gives back the rest."""
+    """F49: after kill -9 while Stripe charges, a refund of 5.00 by hand, and a restart it is paid. A cancel refunds the
+    rest.
+    """
     process = await stack.start()
     order = await placed(stack, bus)
     stack.stripe.fault("hang_after")
@@ -155,8 +160,8 @@ async def test_a_charge_refunded_in_part_while_its_outcome_was_unknown_is_paid_a
     await asyncio.to_thread(process.start)
     paid = await document(stack, order, "paid")
     assert paid["payment"]["attempts"][0]["amountRefunded"] == 500
-    assert process.said("charge_finished", order_id=order, outcome="paid", amount_refunded=500)
-    await bus.told(order, PAID)
+    assert process.logged("charge_finished", order_id=order, outcome="paid", amount_refunded=500)
+    await bus.announced(order, PAID)
     await bus.cancel(order)
     await document(stack, order, "refunded")
     assert sorted(refund["amount"] for refund in refunds_of(stack, charge)) == [500, 1499]

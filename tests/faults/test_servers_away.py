@@ -1,4 +1,4 @@
-"""MongoDB and NATS go away and come back, by their rows in faults.md."""
+"""MongoDB and NATS go away and come back, by the rows of the fault table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.servers]
 
 
 async def test_a_refund_waits_for_nats_and_comes_after_its_payment(stack: ServiceStack, bus: Bus) -> None:
-    """F21, F28: with NATS away the charge goes on; both events go out in order when it is back, well within 10 s."""
+    """F21, F28: with NATS away the charge goes on; both events are published in order when it is back, within 10 s."""
     async with Proxy(stack.servers.nats.port) as way:
         process = await stack.start(NATS_URL=f"nats://127.0.0.1:{way.port}")
         order = await placed(stack, bus)
@@ -43,11 +43,11 @@ async def test_a_refund_waits_for_nats_and_comes_after_its_payment(stack: Servic
         await bus.cancel(order)
         back = time.monotonic()
         await way.start()
-        await bus.told(order, PAID, REFUNDED, deadline_s=WELL_WITHIN_S)
+        await bus.announced(order, PAID, REFUNDED, deadline_s=WELL_WITHIN_S)
         print(f"NATS back: all out after {time.monotonic() - back:.2f} s")
         await dependency(process, "nats", up=True)
-        lost = process.said("dependency_lost", dependency="nats")
-        assert (len(lost), len(process.said("dependency_back", dependency="nats"))) == (1, 1)
+        lost = process.logged("dependency_lost", dependency="nats")
+        assert (len(lost), len(process.logged("dependency_back", dependency="nats"))) == (1, 1)
         process.kill()
 
 
@@ -59,7 +59,7 @@ async def test_a_nats_server_killed_and_started_again_loses_nothing(stack: Servi
     assert (await pay(process, order)).status == 201
     await asyncio.to_thread(stack.servers.nats.start)
     back = time.monotonic()
-    await bus.told(order, PAID, deadline_s=WELL_WITHIN_S)
+    await bus.announced(order, PAID, deadline_s=WELL_WITHIN_S)
     await pay(process, await placed(stack, bus))
     print(f"nats-server back: in and out after {time.monotonic() - back:.2f} s")
 
@@ -68,7 +68,9 @@ async def test_a_nats_server_killed_and_started_again_loses_nothing(stack: Servi
 async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(
     how: str, stack: ServiceStack, bus: Bus
 ) -> None:
-    """F25: 503 "nothing was charged", `/readyz` names it, events wait, no 500; well again within 10 s by itself."""
+    """F25: 503 "nothing was charged", `/readyz` names MongoDB, events wait, no 500; the service recovers within 10
+    s.
+    """
     process = await stack.start(CHARGE_WAIT_S="2")
     order, later = await placed(stack, bus), stack.new_order()
     mongo = stack.servers.mongo
@@ -90,15 +92,15 @@ async def test_without_mongodb_nothing_is_charged_and_all_is_well_after(
     await dependency(process, "mongodb", up=True)
     await document(stack, later)
     took_s = time.monotonic() - back
-    print(f"MongoDB {how} and back: well after {took_s:.2f} s")
+    print(f"MongoDB {how} and back: recovered after {took_s:.2f} s")
     assert took_s < WELL_WITHIN_S
     assert (await pay(process, order)).status in (200, 201)
     one_charge(stack, order)
-    assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
+    assert len(process.logged("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
 
 
 async def test_a_lost_answer_to_a_write_is_never_a_second_charge(stack: ServiceStack, bus: Bus) -> None:
-    """F26: MongoDB wrote the intent and its answer was lost: nobody denies a charge, and one comes."""
+    """F26: MongoDB wrote the attempt and its answer was lost: no answer denies a charge, and there is one."""
     async with Proxy(stack.servers.mongo.port) as way:
         process = await stack.start(MONGO_URL=stack.mongo_url(way.port))
         order = await placed(stack, bus)
@@ -115,40 +117,42 @@ async def test_a_lost_answer_to_a_write_is_never_a_second_charge(stack: ServiceS
         settled = await pay(process, order)
         assert settled.status in (200, 201)
         assert settled.body["stripeId"] == one_charge(stack, order)["id"]
-        await bus.told(order, PAID)
+        await bus.announced(order, PAID)
         process.kill()
 
 
-async def test_customers_are_charged_while_the_broker_refuses_to_hear_of_it(
+async def test_customers_are_charged_while_the_broker_refuses_events(
     stack: ServiceStack, bus: Bus, tmp_path: Path
 ) -> None:
-    """F54: a full stream: 201, degraded with the reason, an alarm; `payment:created` is out once it has room."""
+    """F54: with a full stream the answer is 201, readiness is degraded with the reason, and there is an alarm;
+    `payment:created` is published once the stream accepts it.
+    """
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     client = await nats.connect(server.url)
     try:
         config = {"name": STREAM, "subjects": [PAID], "discard": "new"}
-        no_room = json.dumps({**config, "max_msgs": 1}).encode()
+        full_config = json.dumps({**config, "max_msgs": 1}).encode()
         await client.request(f"$JS.API.STREAM.CREATE.{STREAM}", json.dumps(config).encode(), timeout=5)
         await client.request(PAID, b'{"orderId": "an earlier one"}', timeout=5)
         async with Bus(server.url) as full:
             process = await stack.start(NATS_URL=server.url)
-            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", no_room, timeout=5)
+            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", full_config, timeout=5)
             order = await placed(stack, full)
             assert (await pay(process, order)).status == 201
 
             async def refused() -> bool:
-                return bool(process.said("publish_refused", subject=PAID))
+                return bool(process.logged("publish_refused", subject=PAID))
 
             await eventually(refused, "the refusal is an alarm")
             status, shown = process.readyz() or (0, {})
             assert (status, shown["status"]) == (200, "degraded")
             assert "maximum messages exceeded" in shown["dependencies"]["nats"]["why"]
-            assert [line["count"] for line in process.said("publish_refused", subject=PAID)] == [1]
+            assert [line["count"] for line in process.logged("publish_refused", subject=PAID)] == [1]
             assert (await pay(process, await placed(stack, full))).status == 201
-            room = json.dumps(config).encode()
-            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", room, timeout=5)
-            await full.told(order, PAID, deadline_s=WELL_WITHIN_S)
+            larger_config = json.dumps(config).encode()
+            await client.request(f"$JS.API.STREAM.UPDATE.{STREAM}", larger_config, timeout=5)
+            await full.announced(order, PAID, deadline_s=WELL_WITHIN_S)
             await dependency(process, "nats", up=True)
             process.kill()
     finally:

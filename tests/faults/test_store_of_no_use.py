@@ -1,4 +1,4 @@
-"""MongoDB answers, and no charge can use it (F52): it refuses writes, has no data, or takes long for its indexes."""
+"""MongoDB answers, and no charge can use it (F52): it refuses writes, has no data, or takes long to build indexes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.servers.mongo_between import MongoBetween
 pytestmark = [pytest.mark.servers]
 
 AT_ONCE_S = 2.0
-"""A refusal takes milliseconds; the machine may be busy. What it must not take is the 20 s of a wait."""
+"""In seconds. A refusal takes milliseconds; the machine may be busy. It must not take the 20 s of a charge's wait."""
 READ_ONLY = {
     "ok": 0.0,
     "code": 13,
@@ -46,10 +46,12 @@ def why(process: ServiceProcess) -> str:
     [(READ_ONLY, "not authorized on payment to execute command (Unauthorized, 13)"), (FULL, "disk space is too small")],
     ids=["a role without write", "a full disk"],
 )
-async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
+async def test_refused_writes_are_answered_503_fast_and_readiness_has_the_reason(
     refusal: dict[str, Any], words: str, stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
-    """F52: while idle too; nothing was charged; a few lines, with an order and the server's words; then all is well."""
+    """F52: while idle too; nothing was charged; a few log lines have an order and the server's text; then the service
+    recovers.
+    """
     process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     order, later = await placed(stack, bus), stack.new_order()
     between.answers = {"insert": refusal, "update": refusal}
@@ -68,17 +70,17 @@ async def test_writes_that_are_refused_are_a_fast_503_and_readiness_says_why(
     await document(stack, later)
     assert (await pay(process, order)).status == 201
     one_charge(stack, order)
-    lost, refused = process.said("dependency_lost", dependency="mongodb"), process.said("commit_refused")
+    lost, refused = process.logged("dependency_lost", dependency="mongodb"), process.logged("commit_refused")
     assert (len(lost), words in lost[0]["reason"]) == (1, True)
     assert len(refused) <= 1
     assert all(words in line["reason"] and line["order_id"] for line in refused)
-    assert process.said("commit_unknown") == []
+    assert process.logged("commit_unknown") == []
 
 
-async def test_a_process_without_traffic_says_within_ten_seconds_that_writes_are_refused(
+async def test_a_process_without_traffic_reports_refused_writes_within_ten_seconds(
     stack: ServiceStack, between: MongoBetween
 ) -> None:
-    """F52: `dependency` waits for ten."""
+    """F52: `dependency` waits for ten seconds."""
     process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     between.answers = {"insert": READ_ONLY, "update": READ_ONLY}
     await dependency(process, "mongodb", up=False)
@@ -88,7 +90,7 @@ async def test_a_process_without_traffic_says_within_ten_seconds_that_writes_are
 async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
     stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
-    """F52: 600 losses and returns a second were logged. It is lost once, and back once."""
+    """F52: the loss and the return are each logged once (600 a second were logged before)."""
     process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     order = await placed(stack, bus)
     between.answers = dict.fromkeys(("find", "insert", "update", "aggregate"), NO_DATA)
@@ -99,24 +101,24 @@ async def test_a_server_that_answers_pings_and_has_no_data_is_not_back(
     between.answers = {}
     await dependency(process, "mongodb", up=True)
     assert (await pay(process, order)).status == 201
-    assert len(process.said("dependency_lost", dependency="mongodb")) == 1
-    assert len(process.said("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
+    assert len(process.logged("dependency_lost", dependency="mongodb")) == 1
+    assert len(process.logged("dependency_back", dependency="mongodb")) <= 2  # at the start, and now
 
 
 async def test_a_server_that_fails_orders_and_passes_probes_makes_few_lines(
     stack: ServiceStack, bus: Bus, between: MongoBetween
 ) -> None:
-    """F52: whatever a probe asks, something else may fail: refused at once all the same, and a line now and then."""
+    """F52: a probe can't cover every failure: writes are refused at once all the same, with a log line at intervals."""
     process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     order = await placed(stack, bus)
     between.answers = {"insert": READ_ONLY}
     for _ in range(30):
         await bus.create(stack.new_order())
-    await eventually(lambda: _some(process.said("commit_refused")), "refused orders are logged")
+    await eventually(lambda: _some(process.logged("commit_refused")), "refused orders are logged")
     assert (await pay(process, order)).status in (201, 503)
     between.answers = {}
     await dependency(process, "mongodb", up=True)
-    assert len(process.said("dependency_lost", dependency="mongodb")) <= 6
+    assert len(process.logged("dependency_lost", dependency="mongodb")) <= 6
 
 
 async def _some(lines: list[dict[str, Any]]) -> bool:
@@ -124,13 +126,13 @@ async def _some(lines: list[dict[str, Any]]) -> bool:
 
 
 async def test_charges_are_taken_while_indexes_are_made(stack: ServiceStack, bus: Bus, between: MongoBetween) -> None:
-    """F52: a server that reads 300,000 orders for an index kept a process down; readiness says what is missing."""
+    """F52: an index build over 300,000 orders must not keep a process down; readiness names the missing indexes."""
     held = between.holds["createIndexes"] = asyncio.Event()
     process = await stack.start(MONGO_URL=stack.mongo_url(between.port))
     order = await placed(stack, bus)
     assert (await pay(process, order)).status == 201
     status, shown = process.readyz() or (0, {})
-    if between.seen["createIndexes"]:  # an earlier test may have made them
+    if between.counts["createIndexes"]:  # an earlier test may have created them
         assert (status, shown["status"]) == (200, "degraded")
         assert "indexes are being made" in why(process)
     held.set()

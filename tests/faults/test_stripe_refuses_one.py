@@ -1,4 +1,4 @@
-"""Stripe refuses some orders' requests always, and answers all others (F31): those others pay at their rate."""
+"""Stripe always refuses the requests of some orders, and answers all others (F31), which are paid at the usual rate."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 CREATE, CONFIRM, CANCEL = "payment_intents.create", "payment_intents.confirm", "payment_intents.cancel"
 GOOD = 60
 RATE_PER_S = 25  # of one endpoint, as every account of Stripe's has it
-ALARMED_WITHIN_S = 15.0  # a refusal for the rate is said once it was met three times
+ALARMED_WITHIN_S = 15.0  # a refusal for the rate is logged after the third one
 
 
-async def crowd(
+async def pay_beside_refused(
     stack: ServiceStack, bus: Bus, process: ServiceProcess, good: int, bad: int, fault: str, at: str
 ) -> float:
-    """`bad` orders are refused always, every other one of the crowd at first; returns when the good ones are paid, in
-    seconds."""
+    """Pay `good` orders beside `bad` ones that Stripe always refuses; returns the seconds until the good ones are
+    paid.
+    """
     orders = [stack.new_order() for _ in range(good + bad)]
     refused, paying = orders[:bad], orders[bad:]
     for order in refused:
@@ -39,7 +40,7 @@ async def crowd(
 
         async def all_paid() -> bool:
             states = stack.orders.find({"_id": {"$in": paying}})
-            return sum(each["payment"]["attempts"][-1]["state"] == "paid" for each in states) == good
+            return [each["payment"]["attempts"][-1]["state"] for each in states].count("paid") == good
 
         await eventually(all_paid, "all others are paid", deadline_s=60.0)
     took_s = time.monotonic() - began
@@ -60,21 +61,21 @@ async def crowd(
     ],
 )
 async def test_the_others_pay_at_their_rate(stack: ServiceStack, bus: Bus, fault: str, bad: int, at: str) -> None:
-    """F31: one such order, ten, or as many as there are others: they are tried again slowly, each with its alarm."""
+    """F31: one refused order, ten, or as many as there are others: they are tried again slowly, each with its alarm."""
     stack.stripe.settings(rate_per_s=RATE_PER_S)
     process = await stack.start(CHARGE_WAIT_S="1")
-    took_s = await crowd(stack, bus, process, GOOD, bad, fault, at)
+    took_s = await pay_beside_refused(stack, bus, process, GOOD, bad, fault, at)
     print(f"{GOOD} paid beside {bad} that get {fault} at {at}: {took_s:.1f} s")
-    # Each of the refused takes two turns and, meanwhile, a few more.
+    # Each refused order takes two turns and a few more while the others are paid.
     assert took_s <= 4.0 + (GOOD + 4 * bad) / RATE_PER_S * 1.3
     assert (process.readyz() or (0, {}))[1]["status"] == "ready"
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
     async def alarmed() -> bool:
-        return len({line["order_id"] for line in process.said("request_alarm", alarm=True)}) == bad
+        return len({line["order_id"] for line in process.logged("request_alarm", alarm=True)}) == bad
 
     await eventually(alarmed, "each refused order is named", deadline_s=ALARMED_WITHIN_S)
-    assert len(process.said("request_alarm")) == bad
+    assert len(process.logged("request_alarm")) == bad
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "forbidden", "rate_limit"])
@@ -84,11 +85,11 @@ async def test_a_refusal_of_one_call_alone_is_no_outage(stack: ServiceStack, bus
     for at in (CREATE, CONFIRM):
         stack.stripe.fault(fault, at, 1)
         assert (await pay(process, await placed(stack, bus))).status == 201
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
 
 async def test_an_order_that_is_never_answered_holds_up_no_other(stack: ServiceStack, bus: Bus) -> None:
-    """F31: 8 s for each of its calls, in a connection of its own; Stripe does not count as away."""
+    """F31: each of its calls takes 8 s on its own connection; Stripe does not count as away."""
     process = await stack.start(CHARGE_WAIT_S="1")
     lost = await placed(stack, bus)
     stack.stripe.fault("hang", CONFIRM, None, about=lost)
@@ -98,12 +99,12 @@ async def test_an_order_that_is_never_answered_holds_up_no_other(stack: ServiceS
             answer = await client.pay(await placed(stack, bus))
             assert (answer.status, answer.took_s < 1.0) == (201, True)
             await asyncio.sleep(1.0)  # over more than one of its timeouts
-    assert process.said("dependency_lost", dependency="stripe") == []
-    assert process.said("charge_unclear", order_id=lost)
+    assert process.logged("dependency_lost", dependency="stripe") == []
+    assert process.logged("charge_unclear", order_id=lost)
 
 
 async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, bus: Bus) -> None:
-    """F31: with nothing else to pay, the check says that Stripe is well."""
+    """F31: with no other order the health check shows that Stripe is well."""
     process = await stack.start(CHARGE_WAIT_S="1")
     broken = await placed(stack, bus)
     stack.stripe.fault("html", CONFIRM, None, about=broken)
@@ -113,7 +114,7 @@ async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, b
         assert (process.readyz() or (0, {}))[1]["status"] == "ready"
         answer = await client.pay(await placed(stack, bus))
         assert (answer.status, answer.took_s < 1.5) == (201, True)
-    assert process.said("dependency_lost", dependency="stripe") == []
+    assert process.logged("dependency_lost", dependency="stripe") == []
 
 
 @pytest.mark.parametrize("at", ["refunds.create", CANCEL])
@@ -121,7 +122,7 @@ async def test_an_order_that_gets_500_always_is_no_outage(stack: ServiceStack, b
 async def test_a_refund_or_cancel_that_is_refused_always_holds_up_no_other(
     stack: ServiceStack, bus: Bus, at: str, fault: str
 ) -> None:
-    """F31: another order's money goes back at once."""
+    """F31: another order is refunded at once."""
     process = await stack.start()
     bad, good = await placed(stack, bus), await placed(stack, bus)
     assert {(await pay(process, order)).status for order in (bad, good)} == {201}

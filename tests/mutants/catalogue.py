@@ -1,4 +1,4 @@
-"""Every mutant, room by room."""
+"""Every mutant, by area of the service."""
 
 from tests.mutants import (
     core_attempts,
@@ -25,28 +25,28 @@ from tests.mutants import (
 )
 from tests.mutants.mutant import Mutant
 
-ROOMS: dict[str, tuple[Mutant, ...]] = {
+AREAS: dict[str, tuple[Mutant, ...]] = {
     "how an attempt ends": core_attempts.MUTANTS,
     "the one open intent of an order": core_intents.MUTANTS,
-    "what an order is owed and told": core_orders.MUTANTS,
-    "what is given back, and who has what in hand": core_refunds.MUTANTS,
-    "what was given back, and is looked at again": core_rechecks.MUTANTS,
+    "an order's obligations and replies": core_orders.MUTANTS,
+    "refunds, and effects in flight": core_refunds.MUTANTS,
+    "rechecks of refunds": core_rechecks.MUTANTS,
     "the ledger": ledger.MUTANTS,
-    "what the ledger has given out, and has waiting": ledger_in_flight.MUTANTS,
-    "the ledger while a bank wants the customer": ledger_awaiting.MUTANTS,
-    "the ledger under a crowd": ledger_bursts.MUTANTS,
+    "the ledger's in-flight effects and pending replies": ledger_in_flight.MUTANTS,
+    "the ledger while a customer authenticates": ledger_awaiting.MUTANTS,
+    "the ledger under bursts": ledger_bursts.MUTANTS,
     "orders that are set aside": set_aside.MUTANTS,
     "the Stripe actor": stripe_actor.MUTANTS,
     "calls to Stripe": stripe_calls.MUTANTS,
     "our key at Stripe": stripe_key.MUTANTS,
     "NATS": nats.MUTANTS,
     "MongoDB": store.MUTANTS,
-    "a store that is of no use": store_use.MUTANTS,
+    "a store that answers and can't be used": store_use.MUTANTS,
     "HTTP": http.MUTANTS,
-    "clients that mean harm": http_hostile.MUTANTS,
-    "the house": supervisor.MUTANTS,
-    "what an operator reads": telemetry.MUTANTS,
+    "hostile clients": http_hostile.MUTANTS,
+    "service and supervisor": supervisor.MUTANTS,
+    "telemetry": telemetry.MUTANTS,
     "settings, address and login": settings.MUTANTS,
 }
 
-MUTANTS = tuple(mutant for mutants in ROOMS.values() for mutant in mutants)
+MUTANTS = tuple(mutant for mutants in AREAS.values() for mutant in mutants)

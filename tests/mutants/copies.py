@@ -1,8 +1,8 @@
-"""Copies of the tree, in which mutants are planted and pulled out again. The tree itself is never touched.
+"""Copies of the tree, in which mutants are planted and removed again. The tree itself is never changed.
 
-A copy is used for one mutant after another, so nothing may be left of the last one. Byte code is where that would go
-wrong: it is known by time and size, and an edit may change neither. So it is compiled once, to be known by the hash of
-its source, and what runs in a copy writes none.
+A copy is used for one mutant after another, so nothing may remain of the last one. Cached byte code is a risk: Python
+identifies it by time and size of the source, and an edit may change neither. So the copy is compiled once with
+hash-based byte code, and programs in a copy write none.
 """
 
 import compileall
@@ -18,14 +18,14 @@ from tests.mutants.mutant import Edit, Mutant, edited
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PARTS = ("payment", "tests", "tools", "run.py", "setup.cfg", "pyproject.toml", "README.md", "ARCHITECTURE.md")
-"""What the tests need of the tree; the packages that it stands on are those of the Python that runs us."""
+PARTS = ("payment", "tests", "tools", "run.py", "setup.cfg", "pyproject.toml", "README.md", "ARCHITECTURE.md", "docs")
+"""The parts of the tree that the tests need; installed packages are those of the current Python."""
 
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis")
 
 
 def make_copy(folder: Path) -> Path:
-    """Copy the tree into a folder of its own, and compile it."""
+    """Copy the tree into a new folder, and compile it."""
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -38,17 +38,17 @@ def make_copy(folder: Path) -> Path:
 
 
 def command(*words: str) -> list[str]:
-    """A command that runs a module of the copy, `words[0]`, in this very Python."""
+    """Returns a command that runs a module of the copy, `words[0]`, in the current Python."""
     return [sys.executable, "-m", *words]
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """The environment for what runs in a copy: it imports the copy's service, and not the one that is installed."""
+    """Returns the environment for programs in a copy, which import the copy's service instead of the installed one."""
     return os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
 
 def texts_of(mutant: Mutant, root: Path) -> dict[str, str]:
-    """The files that a mutant changes, by path, as they read with it.
+    """Returns the changed files of a mutant, by path, with its edits.
 
     Raises:
         DoesNotApply: an edit's old text is not there, or there more than once.
@@ -65,7 +65,7 @@ def _text(texts: dict[str, str], edit: Edit, root: Path) -> str:
 
 @contextmanager
 def planted(mutant: Mutant, folder: Path) -> Iterator[None]:
-    """The copy with a mutant in it; afterwards the copy as it was."""
+    """Plant a mutant in the copy while the block runs, and restore the copy afterwards."""
     texts = texts_of(mutant, folder)
     originals = {file: (folder / file).read_text() for file in texts}
     try:

@@ -8,7 +8,7 @@ ORDER = "payment/core/order.py"
 OUTCOMES = "payment/core/outcomes.py"
 REFUNDS = "payment/core/refunds.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(
@@ -55,9 +55,9 @@ MUTANTS = (
         edits=(
             Edit(
                 TASKS,
-                "        case _:\n            return with_intent(order, task=in_flight(TaskKind.LOOK, context))\n",
+                "        case _:\n            return with_intent(order, task=in_flight(TaskKind.RETRIEVE, context))\n",
                 "        case _:\n"
-                "            repeated = task.kind if task.kind is TaskKind.CONFIRM else TaskKind.LOOK\n"
+                "            repeated = task.kind if task.kind is TaskKind.CONFIRM else TaskKind.RETRIEVE\n"
                 "            return with_intent(order, task=in_flight(repeated, context))\n",
             ),
         ),
@@ -70,12 +70,12 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "        case AttemptState.CONFIRMING if looked:\n",
-                "        case AttemptState.CONFIRMING if looked and message.status is "
+                "        case AttemptState.CONFIRMING if expected:\n",
+                "        case AttemptState.CONFIRMING if expected and message.status is "
                 "IntentStatus.REQUIRES_PAYMENT_METHOD:\n"
                 '            failed = structs.replace(attempt, code="card_declined")\n'
                 "            return moved(order, failed, Trigger.DECLINED, context)\n"
-                "        case AttemptState.CONFIRMING if looked:\n",
+                "        case AttemptState.CONFIRMING if expected:\n",
             ),
         ),
     ),
@@ -113,7 +113,7 @@ MUTANTS = (
         wrong="An outcome is applied to the newest attempt, whichever it is about.",
         endangers="L1 L2 F15 F18",
         test="tests/unit/core/test_outcomes.py::test_outcome_is_judged_by_its_own_attempts_number",
-        edits=(Edit("payment/core/parts.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
+        edits=(Edit("payment/core/order.py", "return order.attempts[number - 1] if", "return order.attempts[-1] if"),),
     ),
     Mutant(
         name="stored-error-sent-again",
@@ -130,8 +130,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "only a cancel is conclusive.\n            return _unclear_for_good(order, attempt, context)",
-                "only a cancel is conclusive.\n            return _sent_again(order, attempt, context)",
+                "only a cancel proves it.\n            return _unclear_for_good(order, attempt, context)",
+                "only a cancel proves it.\n            return _sent_again(order, attempt, context)",
             ),
         ),
     ),
@@ -164,8 +164,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if not order.open_at(context.at):\n        return moved(order, _cancelled_for(attempt, Cancel",
-                "    if order.cancelled:\n        return moved(order, _cancelled_for(attempt, Cancel",
+                "    if not order.open_at(context.now):\n        return moved(\n            order, _cancelled_for(",
+                "    if order.cancelled:\n        return moved(\n            order, _cancelled_for(",
             ),
         ),
     ),
@@ -217,7 +217,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if not order.open_at(context.at):\n        ended = structs",
+                "    if not order.open_at(context.now):\n        ended = structs",
                 "    if order.cancelled:\n        ended = structs",
             ),
         ),
@@ -229,8 +229,8 @@ MUTANTS = (
         test="tests/unit/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
         edits=(
             Edit(
-                "payment/core/intents.py",
-                " or context.at >= attempt.first_sent + AUTHENTICATION_LIFE",
+                "payment/core/attempts.py",
+                " or context.now >= attempt.first_sent + AUTHENTICATION_LIFE",
                 "",
             ),
         ),
@@ -249,7 +249,13 @@ MUTANTS = (
         wrong="An intent that awaits its customer is looked at once an hour.",
         endangers="L4 F45",
         test="tests/unit/core/test_outcomes.py::test_look_at_an_awaiting_intent_watches_it_on",
-        edits=(Edit(SCHEDULE, "LONGEST_WATCH = timedelta(seconds=60)", "LONGEST_WATCH = timedelta(hours=1)"),),
+        edits=(
+            Edit(
+                SCHEDULE,
+                "LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)",
+                "LONGEST_RETRIEVAL_DELAY = timedelta(hours=1)",
+            ),
+        ),
     ),
     Mutant(
         name="canceled-on-a-dead-order-declines",
@@ -259,8 +265,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if not order.open_at(context.at):\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
-                "    if order.cancelled:\n        return moved(order, attempt, Trigger.CANCELED_DEAD",
+                "if not order.open_at(context.now):\n        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE",
+                "if order.cancelled:\n        return moved(order, attempt, Trigger.CANCELED_UNPAYABLE",
             ),
         ),
     ),
@@ -388,7 +394,7 @@ MUTANTS = (
         edits=(
             Edit(
                 ATTEMPTS,
-                "refund=refund, task=watch(context.at + blocked_delay(times), context))",
+                "refund=refund, task=recheck_later(context.now + blocked_delay(times), context))",
                 "refund=refund, task=None)",
             ),
         ),
@@ -401,8 +407,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if context.at >= attempt.last_sent + CHARGE_LIFE:\n",
-                "    if context.at >= attempt.last_sent:\n",
+                "    if context.now >= attempt.last_sent + CHARGE_LIFE:\n",
+                "    if context.now >= attempt.last_sent:\n",
             ),
         ),
     ),
@@ -414,8 +420,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "        attempt = structs.replace(attempt, task=watch(next_list(attempt, context.at), context))\n",
-                "        attempt = structs.replace(attempt, task=None)\n",
+                "structs.replace(attempt, task=recheck_later(next_list(attempt, context.now), context))\n",
+                "structs.replace(attempt, task=None)\n",
             ),
         ),
     ),

@@ -5,12 +5,12 @@ from tests.mutants.mutant import Edit, Mutant
 ATTEMPTS = "payment/core/attempts.py"
 DECIDE = "payment/core/decide.py"
 EFFECTS = "payment/core/effects.py"
-INTENTS = "payment/core/intents.py"
+INTENTS = "payment/core/attempts.py"
 ORDER = "payment/core/order.py"
 OUTCOMES = "payment/core/outcomes.py"
 REPLIES = "payment/core/replies.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(
@@ -226,7 +226,13 @@ MUTANTS = (
         wrong="That a client secret went out is not noted: its intent is left open.",
         endangers="L3 F46",
         test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
-        edits=(Edit(ATTEMPTS, "with_intent(order, exposed=True, task=watch(", "with_intent(order, task=watch("),),
+        edits=(
+            Edit(
+                ATTEMPTS,
+                "order, exposed=True, task=recheck_later(",
+                "order, task=recheck_later(",
+            ),
+        ),
     ),
     Mutant(
         name="exposed-not-watched-after-a-decline",
@@ -361,8 +367,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    if intent.id is not None or context.at < list_after(order):\n",
-                "    if intent.id is not None or context.at > order.history[0].at:\n",
+                "    if intent.id is not None or context.now < list_after(order):\n",
+                "    if intent.id is not None or context.now > order.history[0].at:\n",
             ),
         ),
         beyond="The id that is written first is the one that is confirmed: this costs an intent, and no charge.",
@@ -398,8 +404,8 @@ MUTANTS = (
         edits=(
             Edit(
                 TASKS,
-                "looked_lately = abs(context.at - intent.task.issued) < LOOKS_APART",
-                "looked_lately = context.at < intent.task.issued - LOOKS_APART",
+                "retrieved_recently = abs(context.now - intent.task.issued) < RETRIEVALS_APART",
+                "retrieved_recently = context.now < intent.task.issued - RETRIEVALS_APART",
             ),
         ),
         beyond="It costs calls and time, and no law is about either.",
@@ -412,8 +418,8 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "    looked = holds(intent, context, TaskKind.LOOK, TaskKind.CANCEL)\n",
-                "    looked = intent.task is not None and intent.task.kind in (TaskKind.LOOK, TaskKind.CANCEL)\n",
+                "    expected = holds(intent, context, TaskKind.RETRIEVE, TaskKind.CANCEL)\n",
+                "    expected = intent.task is not None and intent.task.kind in (TaskKind.RETRIEVE, TaskKind.CANCEL)\n",
             ),
         ),
     ),
@@ -425,7 +431,7 @@ MUTANTS = (
         edits=(
             Edit(
                 TASKS,
-                "still = not order.cancelled and context.at < create_deadline(order) and intent.id is None",
+                "still = not order.cancelled and context.now < create_deadline(order) and intent.id is None",
                 "still = intent.id is None",
             ),
         ),

@@ -7,7 +7,7 @@ MONEY = "payment/core/money.py"
 PENDING = "payment/core/pending.py"
 REPLIES = "payment/core/replies.py"
 SCHEDULE = "payment/core/schedule.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 MUTANTS = (
     Mutant(
@@ -18,8 +18,8 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING,
-                "    owed = sorted(pending(order), key=lambda item: item.at)\n",
-                "    owed = sorted(pending(order), key=lambda item: item.at)\n"
+                "    effects = sorted(pending(order), key=lambda item: item.at)\n",
+                "    effects = sorted(pending(order), key=lambda item: item.at)\n"
                 "    owed = [item for item in owed if not isinstance(item.effect, ConfirmIntent)]\n",
             ),
         ),
@@ -32,8 +32,8 @@ MUTANTS = (
         edits=(
             Edit(
                 PENDING,
-                "        due=owed[0].at if owed else None,",
-                "        due=owed[0].at if owed and not any(event.published for event in order.outbox) else None,",
+                "due=effects[0].at if effects else None,",
+                "due=effects[0].at if effects and not any(event.published for event in order.outbox) else None,",
             ),
         ),
     ),
@@ -42,7 +42,7 @@ MUTANTS = (
         wrong="The deadline of an order is that of its latest task, not of its earliest.",
         endangers="F06 F21",
         test="tests/unit/core/test_pending.py::test_one_effect_never_hides_another",
-        edits=(Edit(PENDING, "due=owed[0].at if owed", "due=owed[-1].at if owed"),),
+        edits=(Edit(PENDING, "due=effects[0].at if effects", "due=effects[-1].at if effects"),),
     ),
     Mutant(
         name="lease-ignored",
@@ -63,7 +63,7 @@ MUTANTS = (
         wrong="A task is still its holder's at the very time at which its lease runs out.",
         endangers="L4 F05",
         test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
-        edits=(Edit(SCHEDULE, "overdue = task.due <= context.at or", "overdue = task.due < context.at or"),),
+        edits=(Edit(SCHEDULE, "overdue = task.due <= context.now or", "overdue = task.due < context.now or"),),
         beyond="The next sweep takes it a second later: no law knows the difference.",
     ),
     Mutant(
@@ -84,8 +84,8 @@ MUTANTS = (
             Edit(
                 "payment/core/attempts.py",
                 "    if task is None or task.holder != context.process:\n        return task\n"
-                "    return structs.replace(task, due=context.at + LEASE)",
-                "    if task is None:\n        return task\n    return structs.replace(task, due=context.at + LEASE)",
+                "    return structs.replace(task, due=context.now + LEASE)",
+                "    if task is None:\n        return task\n    return structs.replace(task, due=context.now + LEASE)",
             ),
         ),
     ),
@@ -94,7 +94,7 @@ MUTANTS = (
         wrong="A deadline a year ahead, written by a clock that was wrong, is waited for.",
         endangers="L4 F38",
         test="tests/unit/core/test_schedule.py::test_task_absurdly_far_off_counts_as_due",
-        edits=(Edit(SCHEDULE, " or task.due > context.at + LONGEST_DELAY", ""),),
+        edits=(Edit(SCHEDULE, " or task.due > context.now + LONGEST_DELAY", ""),),
     ),
     Mutant(
         name="refunded-before-created",

@@ -19,7 +19,7 @@ MUTANTS = (
         wrong="A charge that was given back is never looked at again.",
         endangers="L3 F44",
         test=f"{TESTS}test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days",
-        edits=(Edit(ATTEMPTS, "recheck = next_recheck(0, context.at)", "recheck = None"),),
+        edits=(Edit(ATTEMPTS, "recheck = next_recheck(0, context.now)", "recheck = None"),),
     ),
     Mutant(
         name="recheck-in-no-index",
@@ -32,7 +32,7 @@ MUTANTS = (
         name="rechecks-not-swept",
         wrong="No sweep looks for charges that are to be looked at again.",
         endangers="L3 F44",
-        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_looked_at_again_by_a_sweep_of_its_own",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_rechecked_by_a_sweep_of_its_own",
         edits=(
             Edit(
                 MONGO,
@@ -57,7 +57,9 @@ MUTANTS = (
         test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early",
         edits=(
             Edit(
-                REFUNDS, "attempt.refund.rechecks + in_time(attempt.recheck, context.at)", "attempt.refund.rechecks + 1"
+                REFUNDS,
+                "attempt.refund.rechecks + in_time(attempt.recheck, context.now)",
+                "attempt.refund.rechecks + 1",
             ),
         ),
         beyond="Clocks of the simulation are right again before a recheck is due.",
@@ -67,7 +69,7 @@ MUTANTS = (
         wrong="A recheck that a wrong clock put a year off is waited for.",
         endangers="L3 F38 F44",
         test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early",
-        edits=(Edit(SCHEDULE, " or recheck > context.at + LONGEST_RECHECK)", ")"),),
+        edits=(Edit(SCHEDULE, " or recheck > context.now + LONGEST_RECHECK)", ")"),),
         beyond="The simulation waits as long as it takes: a year is nothing to it.",
     ),
     Mutant(

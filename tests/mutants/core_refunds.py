@@ -5,7 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 ATTEMPTS = "payment/core/attempts.py"
 OUTCOMES = "payment/core/outcomes.py"
 REFUNDS = "payment/core/refunds.py"
-TASKS = "payment/core/tasks.py"
+TASKS = "payment/core/attempts.py"
 
 NO_HARM = "It costs calls and time, and no law is about either."
 
@@ -35,7 +35,7 @@ MUTANTS = (
         wrong="When an attempt was settled is written over by when it was given back.",
         endangers="F21",
         test="tests/unit/core/test_attempts.py::test_settled_says_when_an_attempt_was_settled_first",
-        edits=(Edit(ATTEMPTS, "settled=attempt.settled or context.at", "settled=context.at"),),
+        edits=(Edit(ATTEMPTS, "settled=attempt.settled or context.now", "settled=context.now"),),
         beyond="Only a person reads it.",
     ),
     Mutant(
@@ -46,7 +46,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "sends=attempt.sends + 1, last_sent=context.at)",
+                "sends=attempt.sends + 1, last_sent=context.now)",
                 "sends=attempt.sends + 1)",
             ),
         ),
@@ -59,7 +59,7 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "        if not holds(intent, context, TaskKind.CONFIRM):\n            return order  # it",
+                "        if not holds(intent, context, TaskKind.CONFIRM):\n            return order  # a",
                 "        if intent is None:\n            return order  # it",
             ),
         ),

@@ -1,23 +1,23 @@
-"""Wrongs of the HTTP actor: who is authenticated, what is admitted, and what is answered to a charge."""
+"""Mutants of the HTTP actor: identity, admission, and the answers about a charge."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 ANSWERS = "payment/actors/http/responses.py"
 IDENTITY = "payment/actors/http/auth.py"
 REQUESTS = "payment/actors/http/requests.py"
-WAITING = "payment/actors/http/pending_requests.py"
+PENDING_REQUESTS = "payment/actors/http/pending_requests.py"
 
-NO_FORGER = "Nobody forges in the simulation: its customers bring good tokens."
+NO_FORGER = "The simulation's customers send valid tokens only."
 HTTP = "payment/actors/http/actor.py"
-LIMITS = "payment/actors/http/admission.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
-NO_BURST = "No simulated burst is ten times the load that the service bears."
+NO_BURST = "No simulated load is ten times the service's capacity."
+LIMITS = "payment/actors/http/admission.py"
 
 MUTANTS = (
     Mutant(
         name="signature-unchecked",
-        wrong="A token is believed without its signature.",
+        wrong="A token is accepted without a check of its signature.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_no_other_algorithm_counts",
         edits=(
@@ -31,7 +31,7 @@ MUTANTS = (
     ),
     Mutant(
         name="other-algorithms-taken",
-        wrong="Tokens signed by other algorithms than HS256 are taken.",
+        wrong="Tokens signed by other algorithms than HS256 are accepted.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_no_other_algorithm_counts",
         edits=(
@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         name="expired-token-taken",
-        wrong="A token is taken after it has expired.",
+        wrong="A token is accepted after it has expired.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_a_token_ends_when_it_expires",
         edits=(Edit(IDENTITY, 'if "exp" in claims and not now_s <', 'if "exp" in claims and now_s < 0 <'),),
@@ -62,7 +62,7 @@ MUTANTS = (
     ),
     Mutant(
         name="not-yet-valid-token-taken",
-        wrong="A token is taken before its time.",
+        wrong="A token is accepted before its `nbf`.",
         endangers="F37",
         test="tests/unit/actors/http/test_auth.py::test_a_token_begins_when_it_says",
         edits=(Edit(IDENTITY, 'if "nbf" in claims and now_s <', 'if "nbf" in claims and 0 <'),),
@@ -91,7 +91,7 @@ MUTANTS = (
     ),
     Mutant(
         name="nothing-charged-after-a-write",
-        wrong='"Nothing was charged" is said where a write was sent and its fate is unknown.',
+        wrong='The answer claims "nothing was charged" where a write was sent and its result is unknown.',
         endangers="L4 F26",
         test="tests/unit/actors/http/test_responses.py::test_nothing_charged_is_said_only_where_no_write_was_sent",
         edits=(
@@ -106,10 +106,10 @@ MUTANTS = (
         name="nothing-charged-while-it-waits",
         wrong='"Nothing was charged" is said to a request that the ledger still has.',
         endangers="L4 F32",
-        test="tests/unit/actors/http/test_actor.py::test_a_charge_that_still_waits_when_the_drain_is_over_is_answered_outcome_unknown",
+        test="tests/unit/actors/http/test_actor.py::test_a_request_that_waits_when_the_drain_is_over_has_an_unknown_outcome",
         edits=(
             Edit(
-                WAITING,
+                PENDING_REQUESTS,
                 "answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))",
                 "answer.set_result(ChargeReply(Unavailable(reason)))",
             ),
@@ -117,22 +117,22 @@ MUTANTS = (
     ),
     Mutant(
         name="charged-said-twice",
-        wrong="A repeated request hears 201 again, as if it had charged again.",
+        wrong="A repeated request is answered 201 again, as if it had charged again.",
         endangers="L4",
         test="tests/unit/actors/http/test_responses.py::test_a_charge_that_was_made_before_is_200_with_the_same_body",
         edits=(Edit(ANSWERS, "    if reply.replayed:\n", "    if reply.replayed and not reply.stripe_id:\n"),),
     ),
     Mutant(
         name="requests-fill-the-mailbox",
-        wrong="Requests take the room in the ledger's mailbox that outcomes and events need.",
+        wrong="Requests fill the part of the ledger's mailbox that is reserved for outcomes and events.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_the_last_room_of_the_ledger_is_kept_for_outcomes_and_events",
-        edits=(Edit(WAITING, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
-        beyond="No simulated crowd is ten times the load that we bear.",
+        edits=(Edit(PENDING_REQUESTS, "or self._ledger.room <= LEDGER_RESERVE", "or self._ledger.room <= 0"),),
+        beyond="No simulated load is ten times the service's capacity.",
     ),
     Mutant(
         name="charges-taken-while-stopping",
-        wrong="A request is taken while the house is being emptied.",
+        wrong="A request is accepted while the service drains.",
         endangers="F33",
         test="tests/unit/actors/http/test_actor.py::test_a_drain_waits_for_what_is_under_way_and_takes_no_more",
         edits=(
@@ -147,7 +147,7 @@ MUTANTS = (
                 "        if self._health.is_up(Dependency.MONGODB):\n            return None\n",
             ),
         ),
-        beyond="It may then be told less than we know, and nothing false.",
+        beyond="The answer then has less information than the service, and nothing false.",
     ),
     Mutant(
         name="shed-whatever-the-reason",
@@ -223,6 +223,188 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
+        name="room-of-those-who-were-answered",
+        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_charges_before_stripe_leave",
+        edits=(
+            Edit(
+                PENDING_REQUESTS,
+                "max(len(self._places), estimate.queued + len(self._undecided))",
+                "len(self._places)",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="behind-while-stripe-works",
+        wrong="The ledger counts as late with a charge that it has decided and that waits for Stripe.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_pending_requests.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
+        edits=(
+            Edit(
+                PENDING_REQUESTS,
+                "if not message.decided.done() and not message.answer.done():",
+                "if not message.answer.done():",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="shed-and-not-counted",
+        wrong="Charges that are refused unparsed are in no metric.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_charges_that_are_refused_unparsed_are_in_the_metrics",
+        edits=(
+            Edit(
+                HTTP,
+                "        self._metrics.http_requests(PAYMENTS_PATH, str(_REFUSED.status)).inc()\n",
+                "",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="shed-with-its-id-as-it-came",
+        wrong="A request id of any shape comes back in a header where a charge is refused unparsed.",
+        endangers="F37",
+        test="tests/unit/actors/http/test_admission.py::test_a_request_id_of_another_shape_is_replaced_there_too",
+        edits=(
+            Edit(
+                HTTP,
+                "        request_id = self._request_id(given_id)\n",
+                '        request_id = given_id or ""\n',
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="gone-and-remembered",
+        wrong="The positions of members that were removed stay in the queue.",
+        endangers="F39",
+        test="tests/unit/actors/runtime/test_position_queue.py::test_members_that_have_left_take_no_memory",
+        edits=(Edit(QUEUE, "if len(self._positions) > 2 * len(self._members) + STALE_POSITIONS_MAX:", "if False:"),),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="secret-of-another-status",
+        wrong="A payment that no longer requires its customer is shown with its client secret.",
+        endangers="F45 F46",
+        test="tests/unit/actors/http/test_responses.py::test_an_owner_sees_what_the_browser_needs_while_the_bank_wants_the_customer",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    shown = handover if view.status is PaymentStatus.REQUIRES_ACTION else None\n",
+                "    shown = handover\n",
+            ),
+        ),
+        beyond="The ledger returns no secret with another status: this is the second safeguard.",
+    ),
+    Mutant(
+        name="secret-in-a-rendered-answer",
+        wrong="The repr of an answer shows its body, which may hold a client secret.",
+        endangers="F45",
+        test="tests/unit/actors/http/test_responses.py::test_no_repr_shows_a_client_secret_or_the_banks_page",
+        edits=(
+            Edit(
+                ANSWERS,
+                '        return f"Rendered(case={self.case.name}, body of {len(self.body)} bytes)"',
+                '        return f"Rendered(case={self.case.name}, {self.body!r})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="secret-in-a-handover",
+        wrong="The repr of the data for a browser shows the client secret.",
+        endangers="F45",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
+        edits=(
+            Edit(
+                "payment/ports/cards.py",
+                '        return "Handover()"',
+                '        return f"Handover({self.client_secret})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="card-in-an-instrument",
+        wrong="The repr of an attempt's instrument shows the card's token.",
+        endangers="F45",
+        test="tests/unit/core/test_attempts.py::test_card_is_in_no_repr",
+        edits=(
+            Edit(
+                "payment/core/messages.py",
+                '        return f"Instrument(kind={self.kind.value!r})"',
+                '        return f"Instrument(kind={self.kind.value!r}, value={self.value!r})"',
+            ),
+        ),
+        beyond="No law reads a repr.",
+    ),
+    Mutant(
+        name="secret-in-a-log-line",
+        wrong="A client secret in a log line is not masked.",
+        endangers="F45",
+        test="tests/unit/ops/test_redaction.py::test_no_secret_comes_out",
+        edits=(Edit("payment/ops/redaction.py", "(pi_[A-Za-z0-9]+_secret_)", "(pi_[A-Z]+_secret_)"),),
+        beyond="No law reads the log.",
+    ),
+    Mutant(
+        name="two-instruments-taken",
+        wrong="A request with two instruments is charged with one of them.",
+        endangers="F45",
+        test="tests/unit/actors/http/test_requests.py::test_exactly_one_instrument_is_taken",
+        edits=(Edit(REQUESTS, "        if kind is not given[0]:\n", "        if kind.value in faults:\n"),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="unencrypted-return-url",
+        wrong="Any plain HTTP URL is accepted as the return URL from the bank.",
+        endangers="F45",
+        test="tests/unit/actors/http/test_requests.py::test_any_other_return_url_is_one_error_with_its_field",
+        edits=(Edit(REQUESTS, 'rf"^(?:https://(?:{_LABEL}', 'rf"^(?:https?://(?:{_LABEL}'),),
+        beyond=NO_FORGER,
+    ),
+    Mutant(
+        name="authentication-called-a-decline",
+        wrong="A card whose bank requires authentication is answered as any declined one.",
+        endangers="F45",
+        test="tests/unit/actors/http/test_responses.py::test_a_card_that_wants_its_customer_has_a_code_of_its_own",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    case = Case.AUTHENTICATION_REQUIRED if reply.authentication else Case.DECLINED\n",
+                "    case = Case.DECLINED\n",
+            ),
+        ),
+        beyond="No law is about the code of a decline.",
+    ),
+    Mutant(
+        name="stolen-card-said-so",
+        wrong="A decline reveals that the card was reported stolen.",
+        endangers="F15",
+        test="tests/unit/actors/http/test_responses.py::test_a_decline_that_could_warn_a_thief_is_generic",
+        edits=(
+            Edit(ANSWERS, "    if decline_code in HIDDEN_DECLINE_CODES:\n", '    if decline_code == "fraudulent":\n'),
+        ),
+        beyond="No law is about the code of a decline.",
+    ),
+    Mutant(
+        name="decline-without-its-payment",
+        wrong="402 has no Location of its payment.",
+        endangers="F15",
+        test="tests/unit/actors/http/test_responses.py::test_a_declined_card_is_402_with_stripes_code_and_message",
+        edits=(
+            Edit(
+                ANSWERS,
+                "    return Rendered(case, body, (_location(reply.payment_id),), item.message, reply.decline_code)\n",
+                "    return Rendered(case, body, (), item.message, reply.decline_code)\n",
+            ),
+        ),
+        beyond="No law is about the headers of an answer.",
+    ),
+    Mutant(
         name="burst-handled-in-one-turn",
         wrong="All charges of a burst are handled in one turn of the loop.",
         endangers="F39",
@@ -244,10 +426,18 @@ MUTANTS = (
         edits=(
             Edit(
                 LIMITS,
-                "return self._waiting < (self._limit if room is None else room)",
-                "return True or room",
+                "if self._waiting < (self._limit if room is None else room):",
+                "if self._waiting >= 0 or room:",
             ),
         ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="overload-admitted-anew",
+        wrong="Whenever the queue is empty for an instant, an overload that lasts is admitted as if it had just begun.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_an_overload_that_lasts_is_not_admitted_anew",
+        edits=(Edit(LIMITS, "if since - self._refused_at >= RATE_KEPT_S:", "if since >= self._refused_at:"),),
         beyond=NO_BURST,
     ),
     Mutant(
@@ -288,20 +478,6 @@ MUTANTS = (
                 LIMITS,
                 "if room is None else room)",
                 "if room is None else max(room, self._limit))",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="room-of-those-who-were-answered",
-        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_charges_before_stripe_leave",
-        edits=(
-            Edit(
-                WAITING,
-                "max(len(self._places), estimate.queued + len(self._undecided))",
-                "len(self._places)",
             ),
         ),
         beyond=NO_BURST,
@@ -361,171 +537,5 @@ MUTANTS = (
             ),
         ),
         beyond=NO_BURST,
-    ),
-    Mutant(
-        name="behind-while-stripe-works",
-        wrong="The ledger is called behind with a charge that it has decided and that waits for Stripe.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_the_ledger_is_behind_as_long_as_it_owes_a_decision",
-        edits=(
-            Edit(WAITING, "if not message.decided and not message.answer.done():", "if not message.answer.done():"),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-and-not-counted",
-        wrong="Charges that are refused unparsed are in no metric.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_admission.py::test_charges_that_are_refused_unparsed_are_in_the_metrics",
-        edits=(
-            Edit(
-                HTTP,
-                "        self._metrics.http_requests(PAYMENTS_PATH, str(_REFUSED.status)).inc()\n",
-                "",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-with-its-id-as-it-came",
-        wrong="A request id of any shape comes back in a header where a charge is refused unparsed.",
-        endangers="F37",
-        test="tests/unit/actors/http/test_admission.py::test_a_request_id_of_another_shape_is_replaced_there_too",
-        edits=(
-            Edit(
-                HTTP,
-                "        request_id = self._request_id(given_id)\n",
-                '        request_id = given_id or ""\n',
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="gone-and-remembered",
-        wrong="Of everybody who has left the line the request is kept until the line has moved so far.",
-        endangers="F39",
-        test="tests/unit/actors/runtime/test_position_queue.py::test_members_that_have_left_take_no_memory",
-        edits=(Edit(QUEUE, "if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:", "if False:"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="secret-of-another-status",
-        wrong="A payment that wants its customer no more is shown with its client secret.",
-        endangers="F45 F46",
-        test="tests/unit/actors/http/test_responses.py::test_an_owner_sees_what_the_browser_needs_while_the_bank_wants_the_customer",
-        edits=(
-            Edit(
-                ANSWERS,
-                "    shown = handover if view.status is PaymentStatus.REQUIRES_ACTION else None\n",
-                "    shown = handover\n",
-            ),
-        ),
-        beyond="The ledger gives no secret with another status: this is the second lock.",
-    ),
-    Mutant(
-        name="secret-in-a-rendered-answer",
-        wrong="The repr of an answer shows its body, which may hold a client secret.",
-        endangers="F45",
-        test="tests/unit/actors/http/test_responses.py::test_no_repr_shows_a_client_secret_or_the_banks_page",
-        edits=(
-            Edit(
-                ANSWERS,
-                '        return f"Rendered(case={self.case.name}, body of {len(self.body)} bytes)"',
-                '        return f"Rendered(case={self.case.name}, {self.body!r})"',
-            ),
-        ),
-        beyond="No law reads a repr.",
-    ),
-    Mutant(
-        name="secret-in-a-handover",
-        wrong="The repr of what a browser needs shows the client secret.",
-        endangers="F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
-        edits=(
-            Edit(
-                "payment/ports/cards.py",
-                '        return "Handover()"',
-                '        return f"Handover({self.client_secret})"',
-            ),
-        ),
-        beyond="No law reads a repr.",
-    ),
-    Mutant(
-        name="card-in-an-instrument",
-        wrong="The repr of what an attempt pays with shows the card's token.",
-        endangers="F45",
-        test="tests/unit/core/test_attempts.py::test_card_is_in_no_repr",
-        edits=(
-            Edit(
-                "payment/core/messages.py",
-                '        return f"Instrument(kind={self.kind.value!r})"',
-                '        return f"Instrument(kind={self.kind.value!r}, value={self.value!r})"',
-            ),
-        ),
-        beyond="No law reads a repr.",
-    ),
-    Mutant(
-        name="secret-in-a-log-line",
-        wrong="A client secret that comes into a log line is not masked there.",
-        endangers="F45",
-        test="tests/unit/ops/test_redaction.py::test_no_secret_comes_out",
-        edits=(
-            Edit("payment/ops/redaction.py", "((?:pi|seti)_[A-Za-z0-9]+_secret_)", "((?:seti)_[A-Za-z0-9]+_secret_)"),
-        ),
-        beyond="No law reads the log.",
-    ),
-    Mutant(
-        name="two-instruments-taken",
-        wrong="A request with two instruments is charged with one of them.",
-        endangers="F45",
-        test="tests/unit/actors/http/test_requests.py::test_exactly_one_instrument_is_taken",
-        edits=(Edit(REQUESTS, "        if kind is not given[0]:\n", "        if kind.value in faults:\n"),),
-        beyond=NO_FORGER,
-    ),
-    Mutant(
-        name="unencrypted-return-url",
-        wrong="A customer comes back from the bank over plain HTTP, wherever that leads.",
-        endangers="F45",
-        test="tests/unit/actors/http/test_requests.py::test_any_other_return_url_is_one_error_with_its_field",
-        edits=(Edit(REQUESTS, 'rf"^(?:https://(?:{_LABEL}', 'rf"^(?:https?://(?:{_LABEL}'),),
-        beyond=NO_FORGER,
-    ),
-    Mutant(
-        name="authentication-called-a-decline",
-        wrong="A card whose bank wants the customer is answered as any declined one.",
-        endangers="F45",
-        test="tests/unit/actors/http/test_responses.py::test_a_card_that_wants_its_customer_has_a_code_of_its_own",
-        edits=(
-            Edit(
-                ANSWERS,
-                "    case = Case.AUTHENTICATION_REQUIRED if reply.authentication else Case.DECLINED\n",
-                "    case = Case.DECLINED\n",
-            ),
-        ),
-        beyond="What a decline is called is no law.",
-    ),
-    Mutant(
-        name="stolen-card-said-so",
-        wrong="A decline says that the card was reported stolen: a thief may read it.",
-        endangers="F15",
-        test="tests/unit/actors/http/test_responses.py::test_a_decline_that_could_warn_a_thief_is_generic",
-        edits=(
-            Edit(ANSWERS, "    if decline_code in HIDDEN_DECLINE_CODES:\n", '    if decline_code == "fraudulent":\n'),
-        ),
-        beyond="What a decline is called is no law.",
-    ),
-    Mutant(
-        name="decline-without-its-payment",
-        wrong="402 does not say where its payment can be read.",
-        endangers="F15",
-        test="tests/unit/actors/http/test_responses.py::test_a_declined_card_is_402_with_stripes_code_and_message",
-        edits=(
-            Edit(
-                ANSWERS,
-                "    return Rendered(case, body, (_location(reply.payment_id),), item.message, reply.decline_code)\n",
-                "    return Rendered(case, body, (), item.message, reply.decline_code)\n",
-            ),
-        ),
-        beyond="What an answer's headers say is no law.",
     ),
 )

@@ -1,22 +1,22 @@
-"""Wrongs that one client could use against the others: the loop, the descriptors, the cards."""
+"""Mutants that one client could use against the others: the loop, the descriptors, the cards."""
 
 from tests.mutants.mutant import Edit, Mutant
 
 WIRE = "payment/actors/http/connections.py"
-LIMITS = "payment/actors/http/admission.py"
 OPS = "payment/actors/http/operations.py"
 REFUSALS = "payment/actors/http/refusals.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-MONGO = "payment/actors/ledger/actor.py"
+COMMIT = "payment/actors/ledger/commit.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 FILES = "payment/process/file_limit.py"
 
-NO_FLOOD = "Simulated customers send one request and wait, and read what comes."
-NO_TESTER = "No simulated user is declined as often as the limit says."
+NO_FLOOD = "Simulated customers send one request, wait, and read the answer."
+NO_TESTER = "No simulated user is declined as often as the limit allows."
 
 HOSTILE = "tests/unit/actors/http/test_hostile_clients.py"
 LIMITED = "tests/unit/actors/ledger/test_decline_limit.py"
+LIMITS = "payment/actors/http/admission.py"
 
 MUTANTS = (
     Mutant(
@@ -28,60 +28,6 @@ MUTANTS = (
             Edit(
                 LIMITS,
                 "            await asyncio.sleep(TURN_S if loop.time() - self._other_passed_at < TURN_S else 0)\n",
-                "",
-            ),
-        ),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="turns-without-a-pause",
-        wrong="Requests that need no reply of the ledger follow one another without a pause, and take the whole loop.",
-        endangers="F51",
-        test="tests/unit/actors/http/test_admission.py::test_turns_that_follow_one_another_leave_the_loop_time",
-        edits=(Edit(LIMITS, "asyncio.sleep(TURN_S if", "asyncio.sleep(0 if"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="clients-accepted-beyond-the-room",
-        wrong="As many clients are accepted at once where there is room for none as where there is.",
-        endangers="F39 F51",
-        test="tests/unit/actors/http/test_connections.py::test_few_clients_are_accepted_at_once_where_there_is_no_room",
-        edits=(Edit(WIRE, "min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))", "ACCEPTED_IN_A_TURN"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="burst-accepted-in-one-turn",
-        wrong="All clients of a burst are accepted in one turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::test_a_burst_of_clients_is_accepted_in_many_turns",
-        edits=(Edit(WIRE, "for _ in range(at_once - len(self._connecting)):", "for _ in range(at_once * 1_000):"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="no-file-descriptor-and-it-spins",
-        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::"
-        "test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so",
-        edits=(
-            Edit(
-                WIRE,
-                "                self._loop.remove_reader(self._listening)\n                self._again",
-                "                self._again",
-            ),
-        ),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="closed-while-it-accepts",
-        wrong="A site stops while connections that it accepted have yet to be made.",
-        endangers="F33",
-        test="tests/unit/actors/http/test_connections.py::"
-        "test_a_site_that_stops_waits_for_the_connections_that_it_accepted",
-        edits=(
-            Edit(
-                WIRE,
-                "        if self._connecting:\n            await asyncio.wait(self._connecting)\n",
                 "",
             ),
         ),
@@ -102,17 +48,11 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="customers-wait-behind-floods",
-        wrong="A customer's request waits for its turn behind all the cheap ones.",
-        endangers="F39 F51",
-        test="tests/unit/actors/http/test_hostile_clients.py::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
-        edits=(
-            Edit(
-                HTTP,
-                "        if called not in self._of_customers and not await self._turn(connection):\n",
-                "        if not await self._turn(connection):\n",
-            ),
-        ),
+        name="turns-without-a-pause",
+        wrong="Requests that need no reply of the ledger follow one another without a pause, and take the whole loop.",
+        endangers="F51",
+        test="tests/unit/actors/http/test_admission.py::test_turns_that_follow_one_another_leave_the_loop_time",
+        edits=(Edit(LIMITS, "asyncio.sleep(TURN_S if", "asyncio.sleep(0 if"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -125,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         name="little-left-unread-forgiven",
-        wrong="What the system does not take is noticed only once it is 64 KB.",
+        wrong="Unsent bytes are noticed only once they exceed 64 KB.",
         endangers="F51",
         test=f"{HOSTILE}::test_a_client_that_never_reads_is_cut_off",
         edits=(Edit(WIRE, "        wire.set_write_buffer_limits(high=0)\n", ""),),
@@ -133,7 +73,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cut-off-though-it-reads",
-        wrong="A client that has read on is cut off all the same.",
+        wrong="A client that resumed reading is disconnected all the same.",
         endangers="L4 F51",
         test=f"{HOSTILE}::test_a_client_that_reads_again_is_answered_on",
         edits=(
@@ -147,25 +87,10 @@ MUTANTS = (
     ),
     Mutant(
         name="head-as-long-as-its-parts-allow",
-        wrong="A head is kept until it is whole, 800 KB if need be.",
+        wrong="A request head is buffered until it is complete, up to 800 KB.",
         endangers="F51",
         test=f"{HOSTILE}::test_a_head_whose_parts_are_within_their_limits_has_a_limit_too",
         edits=(Edit(WIRE, "if self._head_bytes > HEAD_BYTES_MAX:", "if self._head_bytes < 0:"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="forgers-pass-as-customers-do",
-        wrong="Requests that are rejected are answered a few in each turn of the loop, as fast as they come.",
-        endangers="F51",
-        test="tests/unit/actors/http/test_admission.py::test_others_run_between_pipelined_requests",
-        edits=(
-            Edit(
-                HTTP,
-                "        if called in self._of_customers and not await self._turn(connection):\n"
-                "            return web.Response()\n",
-                "",
-            ),
-        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -225,14 +150,6 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="charged-for-one-who-has-left",
-        wrong="A charge whose client left before its turn is sent to the ledger all the same.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_admission.py::test_a_client_that_leaves_before_its_turn_is_not_charged",
-        edits=(Edit(HTTP, "        if _is_gone(request.protocol):\n", "        if request.protocol is None:\n"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
         name="closed-in-the-middle-of-a-request",
         wrong="A connection with a request under way is closed to make room.",
         endangers="L4 F51",
@@ -270,7 +187,7 @@ MUTANTS = (
     ),
     Mutant(
         name="ops-key-begun-is-known",
-        wrong="A part of the ops key opens what it guards.",
+        wrong="A prefix of the ops key gives access.",
         endangers="F37",
         test="tests/unit/actors/http/test_operations.py::test_metrics_want_the_ops_key",
         edits=(
@@ -325,7 +242,7 @@ MUTANTS = (
     ),
     Mutant(
         name="file-limit-lowered",
-        wrong="A limit of files that is larger than what is wanted is lowered.",
+        wrong="A limit of open files above the wanted one is lowered.",
         endangers="F51",
         test="tests/unit/process/test_file_limit.py::test_the_limit_is_raised_as_far_as_it_goes",
         edits=(Edit(FILES, "soft == limits.RLIM_INFINITY or soft >= most:", "soft == most:"),),
@@ -339,8 +256,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "            user.declined.append(self._clock.monotonic())\n",
-                "            user.logged.clear()\n",
+                "self._user(after.user_id).declined.append(self._clock.monotonic())\n",
+                "self._user(after.user_id).logged.clear()\n",
             ),
         ),
         beyond=NO_TESTER,
@@ -353,8 +270,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "        if len(user.declined) >= self._limit:\n            return _Verdict.REFUSE\n",
-                "        if len(user.declined) > self._limit:\n            return _Verdict.REFUSE\n",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if len(user.declined) > self._limit:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,
@@ -374,9 +291,9 @@ MUTANTS = (
     ),
     Mutant(
         name="customer-of-many-orders-held-up",
-        wrong="A user of whom none was declined has no more attempts in flight than may be declined.",
+        wrong="A user without declines may have no more attempts in flight than the limit of declines.",
         endangers="L4",
-        test=f"{LIMITED}::test_a_customer_who_pays_many_orders_at_once_is_not_held_up",
+        test=f"{LIMITED}::test_a_customer_with_many_orders_at_once_is_not_delayed",
         edits=(Edit(DECLINES, " if user.declined else math.inf", ""),),
         beyond=NO_TESTER,
     ),
@@ -388,8 +305,8 @@ MUTANTS = (
         edits=(
             Edit(
                 DECLINES,
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT",
-                "return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.REFUSE",
+                "            if len(user.declined) >= self._limit:\n                self._refuse(",
+                "            if self._places(user) <= 0:\n                self._refuse(",
             ),
             Edit(
                 DECLINES,
@@ -415,10 +332,16 @@ MUTANTS = (
     ),
     Mutant(
         name="held-past-its-time",
-        wrong="A held request whose time is up gets no answer.",
+        wrong="A held request gets no answer at its deadline.",
         endangers="L4 F32",
-        test=f"{LIMITED}::test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged",
-        edits=(Edit(MONGO, "        self._declines.answer_overdue()\n", ""),),
+        test=f"{LIMITED}::test_a_request_that_waited_in_vain_gets_nothing_was_charged",
+        edits=(
+            Edit(
+                CHARGES,
+                "            if now < charge.deadline and not given_up:",
+                "            if (now < charge.deadline or charge.state is ChargeState.HELD) and not given_up:",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -426,7 +349,14 @@ MUTANTS = (
         wrong="A held request gets no answer when the ledger ends.",
         endangers="F32",
         test=f"{LIMITED}::test_held_requests_are_answered_when_the_ledger_ends",
-        edits=(Edit(MONGO, "        messages += self._declines.held()\n", ""),),
+        edits=(
+            Edit(
+                CHARGES,
+                "            self.reject(charge, Unavailability.CRASHED)\n",
+                "            if charge.state is not ChargeState.HELD:\n"
+                "                self.reject(charge, Unavailability.CRASHED)\n",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -434,15 +364,21 @@ MUTANTS = (
         wrong="A request that begins nothing is refused for its user's declines.",
         endangers="L4",
         test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
-        edits=(Edit(DESK, "begins = isinstance(reply_to(order, request.request, at), Start)", "begins = True or at"),),
+        edits=(
+            Edit(
+                COMMIT,
+                "        return not begins or self._declines.may_begin(order, charge)\n",
+                "        return self._declines.may_begin(order, charge)\n",
+            ),
+        ),
         beyond=NO_TESTER,
     ),
     Mutant(
         name="unwritten-attempts-count",
-        wrong="An attempt that was never written, since the store was away, counts as in flight.",
+        wrong="An attempt that was never written, because the store was away, counts as in flight.",
         endangers="L4 F25",
         test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
-        edits=(Edit(DESK, "        self._declines.given_up(order_id)\n", ""),),
+        edits=(Edit(COMMIT, "        self._declines.given_up(item.order_id)\n", ""),),
         beyond=NO_TESTER,
     ),
     Mutant(
@@ -455,10 +391,93 @@ MUTANTS = (
     ),
     Mutant(
         name="next-attempt-takes-the-place-of-the-last",
-        wrong="A card that comes with the decline of the last one on its order is tried in that one's place.",
+        wrong="A card that arrives with the decline of the order's last card is tried in that card's place.",
         endangers="L4",
         test=f"{LIMITED}::test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too",
         edits=(Edit(DECLINES, "name = (order.id, len(order.attempts) + 1)", "name = (order.id, 1)"),),
         beyond=NO_TESTER,
+    ),
+    Mutant(
+        name="clients-accepted-beyond-the-room",
+        wrong="As many clients are accepted at once where there is room for none as where there is.",
+        endangers="F39 F51",
+        test="tests/unit/actors/http/test_connections.py::test_few_clients_are_accepted_at_once_where_there_is_no_room",
+        edits=(Edit(WIRE, "min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))", "ACCEPTED_IN_A_TURN"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="burst-accepted-in-one-turn",
+        wrong="All clients of a burst are accepted in one turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::test_a_burst_of_clients_is_accepted_in_many_turns",
+        edits=(Edit(WIRE, "for _ in range(at_once - len(self._connecting)):", "for _ in range(at_once * 1_000):"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="no-file-descriptor-and-it-spins",
+        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so",
+        edits=(
+            Edit(
+                WIRE,
+                "                self._loop.remove_reader(self._listening)\n                self._again",
+                "                self._again",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="closed-while-it-accepts",
+        wrong="A site stops while connections that it accepted have yet to be made.",
+        endangers="F33",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_a_site_that_stops_waits_for_the_connections_that_it_accepted",
+        edits=(
+            Edit(
+                WIRE,
+                "        if self._connecting:\n            await asyncio.wait(self._connecting)\n",
+                "",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="customers-wait-behind-floods",
+        wrong="A customer's request waits for its turn behind all the cheap ones.",
+        endangers="F39 F51",
+        test="tests/unit/actors/http/test_hostile_clients.py::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
+        edits=(
+            Edit(
+                HTTP,
+                "        if called not in self._of_customers and not await self._turn(connection):\n",
+                "        if not await self._turn(connection):\n",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="forgers-pass-as-customers-do",
+        wrong="Requests that are rejected are answered a few in each turn of the loop, as fast as they come.",
+        endangers="F51",
+        test="tests/unit/actors/http/test_admission.py::test_others_run_between_pipelined_requests",
+        edits=(
+            Edit(
+                HTTP,
+                "        if called in self._of_customers and not await self._turn(connection):\n"
+                "            return web.Response()\n",
+                "",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="charged-for-one-who-has-left",
+        wrong="A charge whose client left before its turn is sent to the ledger all the same.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_client_that_leaves_before_its_turn_is_not_charged",
+        edits=(Edit(HTTP, "        if _is_gone(request.protocol):\n", "        if request.protocol is None:\n"),),
+        beyond=NO_FLOOD,
     ),
 )

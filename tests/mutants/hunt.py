@@ -1,7 +1,7 @@
-"""Running what should catch a mutant, in a copy that has it: the simulation, and the mutant's named test.
+"""Tests one mutant in a copy: by the mutant's named test and by the simulation.
 
-A test counts as having caught it only if it ran and failed: one that could not be collected has caught nothing. The
-simulation likewise: it must name a seed, and that seed must pass without the mutant.
+A test has caught the mutant only if it ran and failed, not if it could not be collected. The simulation has caught it
+only if it names a seed that passes without the mutant.
 """
 
 import enum
@@ -15,17 +15,21 @@ from tests.mutants.copies import command, planted, surroundings
 from tests.mutants.mutant import Mutant
 
 TEST_TIMEOUT_S = 180.0
-"""For one named test, a server's start included. A mutant that hangs is caught: its test has not passed."""
+"""Time limit of one named test in seconds, a server's start included. A mutant that hangs is caught: its test has not
+passed.
+"""
 
 SIMULATION_TIMEOUT_S = 900.0
-"""For all seeds of one mutant: 5,000 take about a minute on one core, a slow machine several."""
+"""Time limit of all seeds of one mutant, in seconds: 5,000 take about a minute on one core, several on a slow
+machine.
+"""
 
 PYTEST_FAILED = 1
 """pytest's exit code when tests ran and some failed. 2 to 5 are faults of the run itself."""
 
 CAUGHT_AFTER = re.compile(r"^caught after (\d+) seeds: (.*)$", re.MULTILINE)
 MISSED = re.compile(r"^not caught in \d+ seeds$", re.MULTILINE)
-"""What `tests.mutants.seeds` says in its last line."""
+"""The last line of `tests.mutants.seeds`."""
 
 
 class Verdict(enum.Enum):
@@ -33,11 +37,13 @@ class Verdict(enum.Enum):
     MISSED = "missed"
     SKIPPED = "skipped"
     BROKEN = "broken"
-    """It did not run to an end that says anything."""
+    """It did not finish with a usable result."""
 
 
 class Result(Struct, frozen=True):
-    """What became of one mutant. `seeds` is how many it took; `detail` is for whoever has to look into it."""
+    """The result of one mutant. `seeds` is the number of seeds until it was caught; `detail` is the output for the
+    analysis of a failure.
+    """
 
     name: str
     test: Verdict
@@ -52,12 +58,12 @@ class Result(Struct, frozen=True):
 
     @property
     def sound(self) -> bool:
-        """Nothing that was to run was broken, and it was caught."""
+        """Whether the test and the simulation ran, and one of them caught the mutant."""
         return self.caught and Verdict.BROKEN not in (self.test, self.simulation)
 
 
 def hunted(mutant: Mutant, folder: Path, seeds: int) -> Result:
-    """Plant a mutant in a copy and run what should catch it. With no `seeds` the simulation is left out."""
+    """Plant a mutant in a copy and run its test and the simulation. With `seeds` 0 the simulation is left out."""
     with planted(mutant, folder):
         test, detail = _tested(mutant.test, folder)
         if mutant.beyond or not seeds:
@@ -71,17 +77,19 @@ def hunted(mutant: Mutant, folder: Path, seeds: int) -> Result:
 def _tested(test: str, folder: Path) -> tuple[Verdict, str]:
     ran = _run(folder, TEST_TIMEOUT_S, "pytest", "-x", "-q", "-p", "no:cacheprovider", test)
     if ran is None:
-        return Verdict.CAUGHT, "the test came to no end"
+        return Verdict.CAUGHT, "the test did not end"
     if ran.returncode == 0:
         return Verdict.MISSED, ""
     return (Verdict.CAUGHT, "") if ran.returncode == PYTEST_FAILED else (Verdict.BROKEN, ran.stdout[-1_000:])
 
 
 def _simulated(folder: Path, seeds: int, first: int = 1) -> tuple[Verdict, int | None, str]:
-    """Run seeds from the first on. Beside the verdict: after how many it was caught, and by which law."""
+    """Run seeds from the first on. Returns the verdict, after how many seeds the mutant was caught, and by which
+    law.
+    """
     ran = _run(folder, SIMULATION_TIMEOUT_S, "tests.mutants.seeds", str(seeds), str(first))
     if ran is None:
-        return Verdict.BROKEN, None, "the seeds came to no end"
+        return Verdict.BROKEN, None, "the simulation did not end"
     if (found := CAUGHT_AFTER.search(ran.stdout)) is not None:
         return Verdict.CAUGHT, int(found[1]), found[2]
     if MISSED.search(ran.stdout):
@@ -90,7 +98,7 @@ def _simulated(folder: Path, seeds: int, first: int = 1) -> tuple[Verdict, int |
 
 
 def _run(folder: Path, timeout_s: float, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run a module in a copy. None: it was ended after its time."""
+    """Run a module in a copy. Returns None if it was ended after its time limit."""
     try:
         return subprocess.run(
             command(*words),
@@ -106,7 +114,9 @@ def _run(folder: Path, timeout_s: float, *words: str) -> subprocess.CompletedPro
 
 
 def passes_unchanged(folder: Path, tests: list[str]) -> str:
-    """Run tests in a copy without a mutant. Empty: all pass, and the service that they import is the copy's."""
+    """Run tests in a copy without a mutant. Returns an empty text where all pass and import the copy's service; else
+    the reason.
+    """
     where = _run(folder, TEST_TIMEOUT_S, "tests.mutants.where")
     if where is None or where.stdout.strip() != str(folder / "payment"):
         return f"the tests import another service than the copy's: {where.stdout if where else 'no answer'}"

@@ -1,30 +1,21 @@
-"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, who is told."""
+"""Wrongs of the ledger: what is released before the write, what a lost answer or a conflict comes to, the replies."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/ledger/dead_letters.py"
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-HANDS = "payment/actors/ledger/in_flight.py"
-LANES = "payment/actors/ledger/order_queues.py"
+DEAD_LETTERS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/commit.py"
+IN_FLIGHT = "payment/actors/ledger/in_flight.py"
+ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 MONGO = "payment/actors/ledger/actor.py"
-WAITERS = "payment/actors/ledger/pending_replies.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 
 BEFORE_THE_WRITE = "        results = await self._store.commit(documents)\n"
-AT_THE_DESK = (
-    "    def observed(self, items: Sequence[BatchItem], results: Sequence[Committed], trouble: str) -> None:\n"
-)
 
 
 def _early(condition: str, what: str) -> tuple[Edit, ...]:
     """Edits that do something with each document before it is written, where a condition holds of it."""
-    early = (
-        "        for document in documents:\n"
-        f"            if {condition}:\n"
-        "                self._desk.too_early(document)\n"
-    )
-    method = f"    def too_early(self, order: Order) -> None:\n        {what}\n\n"
-    return Edit(COMMIT, BEFORE_THE_WRITE, early + BEFORE_THE_WRITE), Edit(DESK, AT_THE_DESK, method + AT_THE_DESK)
+    early = f"        for document in documents:\n            if {condition}:\n                {what}\n"
+    return (Edit(COMMIT, BEFORE_THE_WRITE, early + BEFORE_THE_WRITE),)
 
 
 MUTANTS = (
@@ -32,38 +23,37 @@ MUTANTS = (
         name="ack-before-the-write",
         wrong="An event is acknowledged when its write is sent, not when it is confirmed.",
         endangers="L4 F08 F25",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
         edits=(
-            Edit(COMMIT, "    EventReceived,\n)", "    EventReceived,\n    Handling,\n)"),
             Edit(
                 COMMIT,
-                "                message.write_sent = True\n",
-                "                message.write_sent = True\n"
-                "            elif isinstance(message, EventReceived):\n"
-                "                message.settle(Handling.APPLIED)\n",
+                "                    message.state = ChargeState.WRITING\n",
+                "                    message.state = ChargeState.WRITING\n"
+                "                elif isinstance(message, EventReceived):\n"
+                "                    message.settle(Handling.APPLIED)\n",
             ),
         ),
     ),
     Mutant(
         name="charge-before-the-write",
-        wrong="A charge is handed to Stripe's line before its intent is confirmed.",
+        wrong="A charge is released to Stripe's actor before its document is confirmed.",
         endangers="L1 L2 F03 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
-        edits=_early("not document.outbox", "self._hands.release(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_nothing_leaves_before_a_write_is_confirmed",
+        edits=_early("not document.outbox", "self._in_flight.release(document)"),
     ),
     Mutant(
         name="publish-before-the-write",
         wrong="payment:created goes out before the document that says so is confirmed.",
         endangers="L2 F06 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
-        edits=_early("document.outbox", "self._hands.release(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_replied_and_published_only_once_it_is_written",
+        edits=_early("document.outbox", "self._in_flight.release(document)"),
     ),
     Mutant(
         name="reply-before-the-write",
-        wrong="201 is said before the document that says paid is confirmed.",
+        wrong="201 is replied before the document that says paid is confirmed.",
         endangers="L4 F43",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_is_told_and_published_only_once_it_is_written",
-        edits=_early("document.payment", "self._waiters.written(order)"),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_is_replied_and_published_only_once_it_is_written",
+        edits=_early("document.payment", "self._charges.written(document)"),
     ),
     Mutant(
         name="unknown-write-taken-as-written",
@@ -79,7 +69,7 @@ MUTANTS = (
         name="conflict-taken-as-written",
         wrong="What another process wrote first is taken for our own write.",
         endangers="L1 L4 F02 F34",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(
             Edit(COMMIT, "case Committed.WRITTEN:", "case Committed.WRITTEN | Committed.CONFLICT:"),
             Edit(COMMIT, "case Committed.CONFLICT | Committed.UNKNOWN:", "case Committed.UNKNOWN:"),
@@ -87,50 +77,50 @@ MUTANTS = (
     ),
     Mutant(
         name="own-write-not-recognised",
-        wrong="After a lost answer nobody asks whether the stored document is this very write.",
+        wrong="After a lost answer it is not checked whether the stored document is this very write.",
         endangers="F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_answer_that_writes_nothing_is_read_afresh",
         edits=(Edit(COMMIT, "or stored.writer.number not in item.sent:", "or item.sent:"),),
-        beyond="It is decided again on the document that it made, which changes nothing but what the log says.",
+        beyond="It is decided again on the document that it made, which changes nothing but the log.",
     ),
     Mutant(
         name="own-write-by-its-number-alone",
         wrong="A write of another process with the same number is taken for our own.",
         endangers="L1 L4 F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
     ),
     Mutant(
         name="refused-while-a-write-may-land",
-        wrong="409 is said to a request whose own write is still on its way, and may yet begin an attempt.",
+        wrong="409 is replied to a request whose own write is still on its way, and may yet begin an attempt.",
         endangers="L4 F26 F36",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder"
-        "::test_a_refusal_is_told_only_once_an_earlier_write_can_land_no_more",
-        edits=(Edit(COMMIT, "if item.changed or self._must_fence(item):", "if item.changed:"),),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder"
+        "::test_a_refusal_is_replied_only_once_an_earlier_write_can_land_no_more",
+        edits=(Edit(COMMIT, " or _must_fence(item):", ":"),),
     ),
     Mutant(
         name="unwritten-outcome-released-again",
         wrong="What ended, and could not be written, is handed over again as if it had never been.",
         endangers="L1 L2 F41",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
         edits=(
             Edit(
-                DESK,
-                "self._in_flight.forfeit(order_id, culprit.effect_id)",
-                "self._in_flight.ended(order_id, culprit.effect_id)",
+                COMMIT,
+                "self._in_flight.forfeit(order_id, message.effect_id)",
+                "self._in_flight.ended(order_id, message.effect_id)  # not forfeited",
             ),
         ),
     ),
     Mutant(
         name="hung-straggler-not-noticed",
-        wrong="A commit of what the store keeps failing may hang for ever, and nobody calls it stuck.",
+        wrong="A commit of what the store keeps failing may hang for ever, and does not count as stuck.",
         endangers="L4 F31 F32",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
         edits=(
             Edit(
                 MONGO,
-                "begun = (*self._commits.values(), *self._slow_commits.values())",
-                "begun = tuple(self._commits.values())",
+                "begun = (*self._commits_begun.values(), *self._slow_commits_begun.values())",
+                "begun = tuple(self._commits_begun.values())",
             ),
         ),
     ),
@@ -138,12 +128,12 @@ MUTANTS = (
         name="cache-kept-after-a-conflict",
         wrong="What collided is decided again on the cached document that made it collide.",
         endangers="L4 F02 F34",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
-            Edit(COMMIT, "item.before = None if item.sent else self._desk.cached(", "item.before = self._desk.cached("),
+            Edit(COMMIT, "item.before = None if item.sent else self._cache.get(", "item.before = self._cache.get("),
             Edit(
                 COMMIT,
-                "                    self._desk.forget(item.order_id)\n                    if result is",
+                "                    self.forget(item.order_id)\n                    if result is",
                 "                    if result is",
             ),
         ),
@@ -152,35 +142,37 @@ MUTANTS = (
         name="answered-from-the-cache",
         wrong="A step that writes nothing is decided on a cached document: 200 after another process cancelled.",
         endangers="L4 F21",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_paid_order_that_another_process_cancelled_is_paid_no_more",
         edits=(
             Edit(
                 COMMIT,
-                "            (to_write if at_hand and item.changed else unread).append(item)\n",
-                "            if at_hand and not item.changed:\n"
-                "                self._desk.finished(item)\n"
+                "            (decided if at_hand and item.after is not item.before else unread).append(item)\n",
+                "            if at_hand and item.after is item.before:\n"
+                "                self._finish(item)\n"
                 "            else:\n"
-                "                (to_write if at_hand else unread).append(item)\n",
+                "                (decided if at_hand else unread).append(item)\n",
             ),
         ),
     ),
     Mutant(
-        name="lane-not-held-during-a-write",
-        wrong="A later letter of an order is decided while the order's write is under way.",
+        name="queue-not-held-during-a-write",
+        wrong="A later message of an order is decided while the order's write is under way.",
         endangers="L4 F02",
-        test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_lane_under_way_keeps_its_later_letters",
+        test="tests/unit/actors/ledger/test_order_queues.py::TestTurns::test_a_queue_under_way_keeps_its_later_messages",
         edits=(
-            Edit(LANES, "            order_queue.under_way = True\n", "            order_queue.under_way = False\n"),
+            Edit(
+                ORDER_QUEUES,
+                "            order_queue.under_way = True\n",
+                "            order_queue.under_way = False\n",
+            ),
         ),
     ),
     Mutant(
         name="write-not-noted-as-sent",
-        wrong='"Nothing was charged" is said to a request that has entered a write.',
+        wrong='"Nothing was charged" is replied to a request that has entered a write.',
         endangers="L4 F26",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
-        edits=(
-            Edit(COMMIT, "                message.write_sent = True\n", "                message.write_sent = False\n"),
-        ),
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(COMMIT, "message.state = ChargeState.WRITING\n", "message.state = ChargeState.DECIDING\n"),),
     ),
     Mutant(
         name="sweep-ends-with-an-outage",
@@ -199,9 +191,9 @@ MUTANTS = (
     ),
     Mutant(
         name="sweep-for-itself-alone",
-        wrong="The sweep looks for the work of this client id only: a dead neighbour's is left.",
+        wrong="The sweep reads the work of this client id only: that of another dead process is left.",
         endangers="L4 F05",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_late_outcome_is_decided_on_the_newer_document",
         edits=(
             Edit(
                 MONGO,
@@ -212,9 +204,9 @@ MUTANTS = (
     ),
     Mutant(
         name="sweep-that-drops",
-        wrong="An order with something in hand is passed over by the sweep, whatever else of it is due.",
+        wrong="An order with an effect in flight is passed over by the sweep, whatever else of it is due.",
         endangers="L4 F28",
-        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand",
+        test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_takes_up_what_is_due_beside_effects_in_flight",
         edits=(
             Edit(
                 MONGO,
@@ -227,10 +219,10 @@ MUTANTS = (
     ),
     Mutant(
         name="late-write-of-a-dead-run-waits-for-its-lease",
-        wrong="An earlier run's work is looked for once: what lands a moment later waits for a minute.",
+        wrong="An earlier run's work is swept once: what lands just after that waits for a minute.",
         endangers="F05",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::"
-        "test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds",
+        "test_a_write_that_lands_after_the_next_run_has_swept_is_found_within_seconds",
         edits=(
             Edit(
                 MONGO,
@@ -241,10 +233,10 @@ MUTANTS = (
     ),
     Mutant(
         name="full-mailbox-held-as-given",
-        wrong="What found no room in a mailbox counts as in its actor's hands, and is renewed there for ever.",
+        wrong="What found no room in a mailbox counts as in flight, and is renewed for ever.",
         endangers="L4 F39",
-        test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_told_and_tried_again",
-        edits=(Edit(HANDS, "        if given:\n", "        if given or actor:\n"),),
+        test="tests/unit/actors/ledger/test_in_flight.py::TestRelease::test_a_full_mailbox_is_returned_and_tried_again",
+        edits=(Edit(IN_FLIGHT, "        if given:\n", "        if given or actor:\n"),),
     ),
     Mutant(
         name="full-mailbox-not-noted",
@@ -253,9 +245,9 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
         edits=(
             Edit(
-                DESK,
-                "        if not self._in_flight.release(order):\n            self._unreleased.add(order.id)\n",
-                "        self._in_flight.release(order)\n",
+                IN_FLIGHT,
+                "        if not complete:\n            self._unreleased.add(order.id)\n        return complete\n",
+                "        return complete\n",
             ),
         ),
         beyond="It costs a lease's time: the deadline stands.",
@@ -265,54 +257,54 @@ MUTANTS = (
         wrong="What waits long in this process's own queue loses its lease.",
         endangers="F14 F34",
         test="tests/unit/actors/ledger/test_in_flight.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
-        edits=(Edit(HANDS, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
-        beyond="It costs looks, and no money.",
+        edits=(Edit(IN_FLIGHT, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
+        beyond="It costs calls, and no money.",
     ),
     Mutant(
         name="lost-charge-called-never-sent",
-        wrong="Of a charge that a dead actor had in its hands it is said that it was never sent.",
+        wrong="A charge that a dead actor had counts as never sent.",
         endangers="L1 L2 F32",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
+        test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_the_fates_of_a_dead_actor_s_effects_are_unknown",
         edits=(
-            Edit(HANDS, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
-            Edit(HANDS, "return ConfirmUnclear(", "return ConfirmWithheld("),
+            Edit(IN_FLIGHT, "import ConfirmUnclear, EffectReturned", "import ConfirmWithheld, EffectReturned"),
+            Edit(IN_FLIGHT, "return ConfirmUnclear(", "return ConfirmWithheld("),
         ),
     ),
     Mutant(
         name="withdrawal-not-sent",
-        wrong="What an order owes no longer is left in Stripe's line.",
+        wrong="What an order owes no longer is left in Stripe's queue.",
         endangers="F20",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
-        edits=(Edit(HANDS, "and effect_id not in owed:", "and effect_id in owed:"),),
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
+        edits=(Edit(IN_FLIGHT, "and effect_id not in owed:", "and effect_id in owed:"),),
     ),
     Mutant(
-        name="cancelled-in-the-same-write-told-paid",
-        wrong="A request folded into one write with the order's cancel hears that it is paid.",
+        name="cancelled-in-the-same-write-replied-paid",
+        wrong="A request decided in one write with the order's cancel gets the reply that it is paid.",
         endangers="L4 F21",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_hears_of_it",
+        test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_request_that_meets_its_cancel_in_one_write_is_replied_cancelled",
         edits=(
             Edit(
-                DESK,
-                "elif isinstance(reply, Paid) and item.after is not None and item.after.cancelled:",
-                "elif item.after is None:",
+                COMMIT,
+                "case Paid() if order is not None and order.cancelled:",
+                "case Paid() if order is None:",
             ),
         ),
     ),
     Mutant(
         name="overtaken-read-believed",
-        wrong="A read that a write has overtaken answers whoever waits.",
+        wrong="A read that a write has overtaken answers the requests that wait.",
         endangers="L4 F02",
-        test="tests/unit/actors/ledger/test_pending_replies.py::TestOutcomes::test_nor_does_it_to_those_whose_time_is_up",
-        edits=(Edit(WAITERS, "if waiting is None or order.rev < waiting.rev:", "if waiting is None:"),),
+        test="tests/unit/actors/ledger/test_pending_charges.py::TestOutcomes::test_an_overtaken_read_answers_no_overdue_request",
+        edits=(Edit(CHARGES, "if awaited is None or order.rev < awaited.rev:", "if awaited is None:"),),
     ),
     Mutant(
         name="dead-letter-not-kept",
         wrong="A bad event is acknowledged though it could not be stored.",
         endangers="L4 F30",
-        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
         edits=(
             Edit(
-                BURIALS,
+                DEAD_LETTERS,
                 "            self._failed(message.identity, str(error))\n            return Handling.NOT_NOW\n",
                 "            self._failed(message.identity, str(error))\n",
             ),
@@ -322,41 +314,40 @@ MUTANTS = (
         name="dead-letters-under-one-name",
         wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
         endangers="L4 F30",
-        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
-        edits=(Edit(BURIALS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
+        edits=(Edit(DEAD_LETTERS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
     ),
     Mutant(
         name="bad-document-takes-its-fold-along",
-        wrong="Where one letter makes a document that can't be written, those folded with it are lost.",
+        wrong="Where one message makes a document that can't be written, those decided with it are lost.",
         endangers="L4 F41",
-        test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_culprit_among_several_letters_is_found",
+        test="tests/unit/actors/ledger/test_actor.py::TestOneDocument::test_the_bad_one_of_several_messages_is_found",
         edits=(
             Edit(
-                DESK,
-                "nothing was written\n        if len(item.messages) > 1:\n",
-                "nothing was written\n        if len(item.messages) > LETTERS_LOST:\n",
+                COMMIT,
+                "            _nothing_written(item)\n        if len(item.messages) > 1:\n",
+                "            _nothing_written(item)\n        if len(item.messages) > 64:\n",
             ),
-            Edit(DESK, "CACHED_ORDERS_LIMIT = 5_000\n", "CACHED_ORDERS_LIMIT = 5_000\nLETTERS_LOST = 64\n"),
         ),
     ),
     Mutant(
         name="callers-under-way-forgotten",
-        wrong="A ledger that dies answers those who wait in lanes, not those whose write was under way.",
+        wrong="A ledger that dies settles the events in its order queues, not those whose write was under way.",
         endangers="L4 F32",
-        test="tests/unit/actors/ledger/test_group_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_an_event_in_a_crash_is_handed_back_once",
         edits=(
             Edit(
                 MONGO,
-                "[*self._order_queues.waiting(), *self.desk.messages_in_flight()]",
+                "[*self._order_queues.waiting(), *self.commits.messages_under_way()]",
                 "[*self._order_queues.waiting()]",
             ),
         ),
     ),
     Mutant(
         name="restart-under-the-same-name",
-        wrong="A ledger that was restarted takes what its predecessor had in hand for its own.",
+        wrong="A ledger that was restarted takes what its predecessor had in flight for its own.",
         endangers="L1 F32",
-        test="tests/unit/test_service.py::test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process",
+        test="tests/unit/test_service.py::test_a_replaced_ledger_is_another_incarnation_of_its_process",
         edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
     ),
     Mutant(
@@ -368,24 +359,76 @@ MUTANTS = (
             Edit(
                 MONGO,
                 "        if not self._state.up.is_set():\n"
-                "            send_reply(message, Unavailable(Unavailability.STORE_AWAY))\n"
+                "            self._charges.reject(charge, Unavailability.STORE_AWAY)\n"
                 "        elif",
                 "        if",
             ),
         ),
-        beyond="Nothing of it is on paper: it is answered too late, which no law forbids.",
+        beyond="Nothing of it is written: it is answered too late, which no law forbids.",
     ),
     Mutant(
         name="own-work-forgotten-in-an-outage",
-        wrong="What an earlier run left is looked for once only, though the store went away meanwhile.",
+        wrong="What an earlier run left is swept once only, though the store went away meanwhile.",
         endangers="F25 F33",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
         edits=(
             Edit(
                 MONGO,
-                "        self._own_work_left = True\n        self._fail_what_can_be_repeated()\n",
-                "        self._fail_what_can_be_repeated()\n",
+                "        self._own_work_left = True\n        self._order_queues.keep(",
+                "        self._order_queues.keep(",
             ),
         ),
+    ),
+    Mutant(
+        name="requests-forgotten-when-the-ledger-ends",
+        wrong="A ledger that dies leaves its pending requests to HTTP's grace.",
+        endangers="F32",
+        test="tests/unit/actors/ledger/test_commit.py::TestRestart::test_a_crash_answers_every_caller_once",
+        edits=(Edit(MONGO, "        self._charges.fail()\n", ""),),
+        beyond="HTTP answers them a little later, and as truly.",
+    ),
+    Mutant(
+        name="nothing-charged-while-it-is-decided",
+        wrong='"Nothing was charged" is replied to an overdue request that is being decided about, and may be written.',
+        endangers="L4 F26 F39",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline"
+        "::test_a_request_that_waited_too_long_for_its_turn_starts_nothing",
+        edits=(
+            Edit(
+                CHARGES,
+                "        case ChargeState.QUEUED:\n",
+                "        case ChargeState.QUEUED | ChargeState.DECIDING:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="nothing-charged-in-a-write",
+        wrong='"Nothing was charged" is replied to a request of which a write was sent.',
+        endangers="L4 F26",
+        test="tests/unit/actors/ledger/test_pending_charges.py::TestStates"
+        "::test_nothing_charged_is_the_reply_only_before_a_write",
+        edits=(
+            Edit(
+                CHARGES,
+                "if state in (ChargeState.QUEUED, ChargeState.HELD, ChargeState.DECIDING) and why is not None:",
+                "if state is not ChargeState.CHARGING and why is not None:",
+            ),
+        ),
+    ),
+    Mutant(
+        name="drain-does-not-bring-deadlines-forward",
+        wrong="While the service drains, requests wait until their own deadlines.",
+        endangers="F33",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline::test_a_drain_has_requests_answered_by_its_deadline",
+        edits=(Edit(MONGO, "                self._charges.answer_by(item.deadline)\n", ""),),
+        beyond="No law is about how soon a client has its answer.",
+    ),
+    Mutant(
+        name="drain-does-not-bring-views-forward",
+        wrong="While the service drains, requests to see a payment wait until their own deadlines.",
+        endangers="F33",
+        test="tests/unit/actors/ledger/test_time.py::TestDeadline::test_a_drain_has_requests_answered_by_its_deadline",
+        edits=(Edit(MONGO, "                self._views.answer_by(item.deadline)\n", ""),),
+        beyond="No law is about how soon a client has its answer.",
     ),
 )

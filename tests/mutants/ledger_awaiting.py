@@ -1,21 +1,20 @@
-"""Wrongs of the ledger while a bank wants the customer: who gets the client secret, when, and another card's turn."""
+"""Wrongs of the ledger while a bank wants the customer: which request gets the secret, and another card's turn."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT = "payment/actors/ledger/commit.py"
 MONGO = "payment/actors/ledger/actor.py"
 VIEWS = "payment/actors/ledger/payment_views.py"
-WAITERS = "payment/actors/ledger/pending_replies.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 
 NO_LAW = "It costs calls and time, and no law is about either."
 
 MUTANTS = (
     Mutant(
-        name="look-for-another-user",
-        wrong="A request of another user makes a look, and gets the client secret that it brings.",
+        name="retrieved-for-another-user",
+        wrong="A request of another user has the intent retrieved, and gets its client secret.",
         endangers="F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_no_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_another_user_makes_the_ledger_retrieve_nothing",
         edits=(Edit(VIEWS, " and view.user_id == message.user_id:", ":"),),
     ),
     Mutant(
@@ -32,28 +31,28 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="view-without-a-look",
-        wrong="A request to see a payment is answered by any write of its order, before the look that it asked for.",
+        name="view-before-the-intent",
+        wrong="A request to see a payment is answered by any write of its order, before the intent is retrieved.",
         endangers="F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_by_a_look",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_the_owner_gets_the_secret_once_the_intent_is_retrieved",
         edits=(
             Edit(
                 VIEWS,
-                "if view.status is PaymentStatus.REQUIRES_ACTION and not looked and handover is None:",
-                "if view.status is PaymentStatus.PENDING and not looked and handover is None:",
+                "if view.status is PaymentStatus.REQUIRES_ACTION and not retrieved and handover is None:",
+                "if view.status is PaymentStatus.PENDING and not retrieved and handover is None:",
             ),
         ),
     ),
     Mutant(
         name="view-waits-for-ever",
-        wrong="A request to see a payment waits until a look ends, however long that takes.",
+        wrong="A request to see a payment waits until the intent is retrieved, however long that takes.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_no_look_in_time_is_answered_without",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestViews::test_without_the_intent_in_time_it_is_answered_without_the_secret",
         edits=(
             Edit(
                 VIEWS,
-                "                if now >= message.deadline:\n",
-                "                if now >= message.deadline + 1e9:\n",
+                "                if now >= min(message.deadline, self._answer_by):\n",
+                "                if now >= min(message.deadline + 1e9, self._answer_by):\n",
             ),
         ),
     ),
@@ -64,9 +63,9 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
         edits=(
             Edit(
-                WAITERS,
-                "                    send_reply(message, Conflict.UNDER_WAY)\n",
-                '                    send_reply(message, OutcomePending("", order.id))\n',
+                CHARGES,
+                "                    self.answer(charge, Conflict.UNDER_WAY)\n",
+                '                    self.answer(charge, OutcomePending("", order.id))\n',
             ),
         ),
     ),
@@ -76,10 +75,10 @@ MUTANTS = (
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_a_cancel_that_lasts_too_long_is_under_way",
         edits=(
-            Edit(WAITERS, "                return late\n", "                return False\n"),
+            Edit(CHARGES, "                return late\n", "                return False\n"),
             Edit(
-                WAITERS,
-                "                    send_reply(message, Conflict.UNDER_WAY)\n",
+                CHARGES,
+                "                    self.answer(charge, Conflict.UNDER_WAY)\n",
                 "                    self._recheck_wanted.discard(order.id)\n",
             ),
         ),
@@ -91,10 +90,8 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_awaiting.py::TestAnotherCard::test_the_intent_is_cancelled_and_the_next_one_confirmed",
         edits=(
             Edit(
-                WAITERS,
-                "            case Start() if message.supersedes:\n"
-                "                message.write_sent = False\n"
-                "                self._again(message)\n",
+                CHARGES,
+                "            case Start() if superseding:\n                self.decide_again(charge)\n",
                 "",
             ),
         ),
@@ -103,21 +100,21 @@ MUTANTS = (
         name="requires-action-without-the-secret",
         wrong="A request is answered as one that wants the customer without what the browser needs.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_looks_and_gets_it",
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_retrieves_the_intent_and_gets_it",
         edits=(
             Edit(
-                WAITERS,
+                CHARGES,
                 "            case RequiresAction() if handover is not None:\n",
                 "            case RequiresAction():\n",
             ),
         ),
     ),
     Mutant(
-        name="look-not-asked-for",
-        wrong="A request that needs a look at its intent waits for one that is not asked for.",
+        name="recheck-not-asked-for",
+        wrong="A request that needs its intent waits for a recheck that is not asked for.",
         endangers="L4 F45",
-        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_looks_are_two_seconds_apart",
-        edits=(Edit(WAITERS, "                self._recheck_wanted.add(order.id)\n", ""),),
+        test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_an_intent_is_retrieved_at_most_every_two_seconds",
+        edits=(Edit(CHARGES, "                self._recheck_wanted.add(order.id)\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -126,7 +123,7 @@ MUTANTS = (
         "awaits a customer.",
         endangers="F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_a_client_that_cant_authenticate_is_answered_at_once",
-        edits=(Edit(WAITERS, "            return math.inf\n", "            return 0.0\n"),),
+        edits=(Edit(CHARGES, "            return math.inf\n", "            return 0.0\n"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -136,9 +133,9 @@ MUTANTS = (
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_write_that_makes_it_awaiting_brings_the_secret",
         edits=(
             Edit(
-                DESK,
-                "self._pending_replies.written, order, handover)",
-                "self._pending_replies.written, order)",
+                COMMIT,
+                "self._charges.written, order, handover)",
+                "self._charges.written, order)",
             ),
         ),
         beyond=NO_LAW,

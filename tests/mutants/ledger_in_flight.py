@@ -1,37 +1,36 @@
-"""Wrongs of what the ledger has given out and has waiting: hands, lanes, writes, bad events (payment/actors)."""
+"""Wrongs of what the ledger has released and has waiting: effects in flight, order queues, writes, invalid events."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-BURIALS = "payment/actors/ledger/dead_letters.py"
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-HANDS = "payment/actors/ledger/in_flight.py"
-LANES = "payment/actors/ledger/order_queues.py"
+DEAD_LETTERS = "payment/actors/ledger/dead_letters.py"
+COMMIT = "payment/actors/ledger/commit.py"
+IN_FLIGHT = "payment/actors/ledger/in_flight.py"
+ORDER_QUEUES = "payment/actors/ledger/order_queues.py"
 D = "tests/unit/actors/ledger/test_time.py::TestDeadline"
 H = "tests/unit/actors/ledger/test_in_flight.py"
 L = "tests/unit/actors/ledger/test_order_queues.py"
-W = "tests/unit/actors/ledger/test_pending_replies.py"
-WAITERS = "payment/actors/ledger/pending_replies.py"
+W = "tests/unit/actors/ledger/test_pending_charges.py"
+CHARGES = "payment/actors/ledger/pending_charges.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 READ_AWAY = "test_an_outcome_whose_order_can_not_be_read_stays_and_the_event_beside_it_does_not"
 
-NO_BURST = "Who comes first is no law; no simulated crowd is large enough to make it one."
+NO_BURST = "The order of requests is no law; no simulated burst is large enough to make it one."
 NO_LAW = "It costs time, or memory, and no law is about either."
 
 PUT_BACK = (
-    "        order_queue.put_back("
-    "each for each in _answer_not_now(item.messages) if isinstance(each, EffectCompleted))\n"
+    "        item.queue.put_back("
+    "each for each in self.answer_not_now(item.messages) if isinstance(each, EffectCompleted))\n"
 )
 
 MUTANTS = (
     Mutant(
         name="ends-behind-beginnings",
-        wrong="What was begun waits behind everybody who has just come.",
+        wrong="What was begun waits behind all that has just come.",
         endangers="F39",
         test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "chain(self._ready_to_finish.values(), self._ready.values())",
                 "chain(self._ready.values(), self._ready_to_finish.values())",
             ),
@@ -42,10 +41,10 @@ MUTANTS = (
         name="end-during-a-write-forgotten",
         wrong="An end that came while its order was being written is no end any more when its turn comes.",
         endangers="F39",
-        test=f"{L}::TestTurns::test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done",
+        test=f"{L}::TestTurns::test_a_queue_that_got_a_completion_meanwhile_goes_first_once_it_is_done",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "finishing=any(isinstance(message, EffectCompleted) for message in order_queue.messages)\n",
                 "finishing=False\n",
             ),
@@ -53,26 +52,26 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
-        name="lane-ready-twice",
+        name="queue-ready-twice",
         wrong="An order for which something has begun and something ended is written twice at once.",
         endangers="L1 F34",
-        test=f"{L}::TestTurns::test_a_lane_that_has_begun_and_ended_work_is_taken_once",
+        test=f"{L}::TestTurns::test_a_queue_with_a_beginning_and_a_completion_is_taken_once",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "        if finishing:\n            self._ready.pop(order_queue.order_id, None)\n",
                 "        if finishing:\n",
             ),
         ),
     ),
     Mutant(
-        name="lane-under-way-for-ever",
-        wrong="A lane that was written once counts as under way from then on.",
+        name="queue-under-way-for-ever",
+        wrong="A queue whose order was written once counts as under way from then on.",
         endangers="F31 F39",
-        test=f"{L}::TestTurns::test_an_end_moves_a_lane_forward_that_was_done_before",
+        test=f"{L}::TestTurns::test_a_completion_moves_a_queue_forward_that_was_done_before",
         edits=(
             Edit(
-                LANES,
+                ORDER_QUEUES,
                 "        order_queue.under_way = False\n        if",
                 "        order_queue.under_way = True\n        if",
             ),
@@ -80,39 +79,39 @@ MUTANTS = (
         beyond=NO_BURST,
     ),
     Mutant(
-        name="empty-lane-kept",
-        wrong="A lane whose letters were all dropped is kept, and a drain waits for it.",
+        name="empty-queue-kept",
+        wrong="A queue whose messages were all taken out is kept, and a drain waits for it.",
         endangers="F33 F39",
-        test=f"{L}::TestDrop::test_dropped_letters_leave_no_empty_lane_ready",
+        test=f"{L}::TestKeep::test_a_queue_without_messages_is_not_ready",
         edits=(
             Edit(
-                LANES,
-                "                del self._order_queues[order_id]\n                self._is_not_ready",
-                "                self._is_not_ready",
+                ORDER_QUEUES,
+                "                del self._order_queues[order_id]\n                self._ready.pop(",
+                "                self._ready.pop(",
             ),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
         name="forfeited-for-one-read-only",
-        wrong="A charge whose end can't be written is handed over again at the second look at its document.",
+        wrong="A charge whose end can't be written is released again at the second read of its document.",
         endangers="L1 L2 F41",
         test=f"{H}::TestForfeit::test_it_is_not_released_again_under_the_lease_that_it_had",
-        edits=(Edit(HANDS, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
+        edits=(Edit(IN_FLIGHT, "        if still:\n            self._forfeited[order_id] = still\n", ""),),
     ),
     Mutant(
         name="forfeited-for-ever",
-        wrong="A charge whose end could once not be written is never handed over again, whoever has looked since.",
+        wrong="A charge whose end could once not be written is never released again, whatever was retrieved since.",
         endangers="L4 F41",
         test=f"{H}::TestForfeit::test_it_is_released_again_under_another_lease",
-        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
+        edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if name in owed}"),),
     ),
     Mutant(
         name="forfeited-and-owed-no-longer",
-        wrong="The ledger dies of an effect that could not be ended on paper and that nobody owes any more.",
+        wrong="The ledger dies of an effect whose end could not be written, and that its order owes no longer.",
         endangers="F32 F41",
         test=f"{H}::TestForfeit::test_it_is_forgotten_once_it_is_owed_no_longer",
-        edits=(Edit(HANDS, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
+        edits=(Edit(IN_FLIGHT, "if name in owed and owed[name].at <= until}", "if owed[name].at <= until}"),),
     ),
     Mutant(
         name="forfeited-without-being-held",
@@ -121,53 +120,55 @@ MUTANTS = (
         test=f"{H}::TestForfeit::test_what_is_not_held_can_not_be_forfeited",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "        item = self._held.get(order_id, {}).get(effect_id)\n        if item is not None:\n",
                 "        item = self._held[order_id][effect_id]\n        if item is not None:\n",
             ),
         ),
     ),
     Mutant(
-        name="one-end-empties-the-hands",
+        name="one-end-ends-all-effects",
         wrong="Where one effect of an order has ended, its others count as never handed over.",
         endangers="L2 F21 F23",
-        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_hand",
+        test=f"{H}::TestRelease::test_an_end_of_one_effect_leaves_the_order_s_others_in_flight",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "        if not held:\n            del self._held[order_id]\n",
                 "        del self._held[order_id]\n",
             ),
         ),
     ),
     Mutant(
-        name="hands-never-empty",
-        wrong="An order of which something was once in hand counts as in our hands for ever.",
+        name="in-flight-for-ever-for-an-order",
+        wrong="An order that once had an effect in flight counts as having one for ever.",
         endangers="L4 F34 F39",
-        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_is_in_nobody_s_hands",
-        edits=(Edit(HANDS, "        if not held:\n            del self._held[order_id]\n", ""),),
+        test=f"{H}::TestRelease::test_an_order_whose_last_effect_ended_has_none_in_flight",
+        edits=(Edit(IN_FLIGHT, "        if not held:\n            del self._held[order_id]\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-stand-in-the-queue",
-        wrong="Looks and refunds count as charges where it is forecast how long a queue is.",
+        name="retrievals-have-a-position",
+        wrong="Retrievals and refunds count as charges in the queue estimate.",
         endangers="F14",
-        test=f"{H}::TestTime::test_only_charges_stand_in_the_queue_that_is_estimate",
+        test=f"{H}::TestTime::test_only_charges_have_a_position_in_the_queue_estimate",
         edits=(
             Edit(
-                HANDS, "self._estimate.enter() if isinstance(effect, ConfirmIntent) else None", "self._estimate.enter()"
+                IN_FLIGHT,
+                "self._stripe.accepted if isinstance(effect, ConfirmIntent) else None",
+                "self._stripe.accepted",
             ),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looks-cancelled",
-        wrong="A look or a refund that is owed no longer is taken back like a charge.",
+        name="retrievals-cancelled",
+        wrong="A retrieval or a refund that is owed no longer is cancelled like a charge.",
         endangers="F20 F23",
         test=f"{H}::TestCancelEffect::test_nothing_but_a_charge_is_cancelled",
         edits=(
             Edit(
-                HANDS,
+                IN_FLIGHT,
                 "if isinstance(item.effect, CANCELLED_WHEN_OBSOLETE) and not item.cancelled and",
                 "if not item.cancelled and",
             ),
@@ -175,45 +176,45 @@ MUTANTS = (
         beyond=NO_LAW,
     ),
     Mutant(
-        name="poison-lost-with-the-ledger",
+        name="invalid-event-lost-with-the-ledger",
         wrong="A bad event that waits to be kept when the ledger ends is not handed back: it stays in progress.",
         endangers="L4 F30 F32",
-        test=f"{M}::TestAway::test_poison_that_is_not_kept_when_the_ledger_ends_comes_again",
-        edits=(Edit(BURIALS, "        while self._waiting:\n", "        while False:\n"),),
+        test=f"{M}::TestAway::test_an_invalid_event_that_is_not_kept_when_the_ledger_ends_comes_again",
+        edits=(Edit(DEAD_LETTERS, "in self._waiting.take_all():", "in ():"),),
     ),
     Mutant(
-        name="poison-tried-one-by-one-in-an-outage",
+        name="invalid-events-tried-one-by-one-in-an-outage",
         wrong="While the store is away each bad event is tried against it by itself.",
         endangers="F25 F30",
-        test=f"{M}::TestAway::test_poison_is_kept_once_and_put_off_while_it_is_away",
-        edits=(Edit(BURIALS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
+        test=f"{M}::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
+        edits=(Edit(DEAD_LETTERS, "            if handling is Handling.NOT_NOW:\n", "            if not handling:\n"),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="turned-away-and-written",
-        wrong="What was decided on a cached document is written though its caller was told that nothing was charged.",
+        name="rejected-and-written",
+        wrong="What was decided on a cached document is written though the reply was that nothing was charged.",
         endangers="L4 F25",
-        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_turned_away_with_the_rest",
+        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest",
         edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
     ),
     Mutant(
         name="may-be-written-and-given-up",
-        wrong="A work that may have been written is given up where it can't be read.",
+        wrong="An order that may have been written is given up where it can't be read.",
         endangers="L4 F25 F26",
         test=f"{M}::TestUnknown::test_what_may_be_written_waits_where_it_can_not_be_read",
         edits=(
             Edit(
                 COMMIT,
-                "                    if not item.sent:\n                        self._desk.store_unavailable(item)\n",
-                "                    self._desk.store_unavailable(item)\n",
+                "                    if not item.sent:\n                        self._give_up(item)\n",
+                "                    self._give_up(item)\n",
             ),
         ),
     ),
     Mutant(
         name="unknown-order-ends-the-ledger",
-        wrong="The ledger dies of a request for an order that nobody knows.",
+        wrong="The ledger dies of a request for an unknown order.",
         endangers="F32",
-        test=f"{M}::TestAway::test_an_order_that_nobody_knows_is_no_end_of_the_ledger",
+        test=f"{M}::TestAway::test_an_unknown_order_does_not_end_the_ledger",
         edits=(
             Edit(
                 COMMIT,
@@ -224,9 +225,9 @@ MUTANTS = (
     ),
     Mutant(
         name="document-without-writer-ends-the-ledger",
-        wrong="The ledger dies of a document that a person has mended and left without its writer.",
+        wrong="The ledger dies of a document that an operator has corrected and left without its writer.",
         endangers="F32 F41",
-        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_nobody_s_lost_write",
+        test=f"{M}::TestUnknown::test_a_document_without_its_writer_is_no_lost_write",
         edits=(
             Edit(
                 COMMIT,
@@ -234,17 +235,17 @@ MUTANTS = (
                 "if stored is None or stored.writer.number",
             ),
         ),
-        beyond="Nobody mends a simulated document by hand.",
+        beyond="No simulated document is corrected by an operator.",
     ),
     Mutant(
         name="one-document-taken-for-an-outage",
         wrong="One write of unknown fate among others that were confirmed is taken for an outage.",
         endangers="F31 F26",
-        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(
             Edit(
                 COMMIT,
-                "if all(result in NOT_TAKEN for result in results) and any(",
+                "if NOT_TAKEN.issuperset(results) and any(",
                 "if any(",
             ),
         ),
@@ -254,12 +255,12 @@ MUTANTS = (
         name="straggler-taken-for-an-outage",
         wrong="One document that the store keeps failing is taken for an outage each time that it is tried.",
         endangers="F31",
-        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_holds_up_nobody",
+        test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(
             Edit(
                 COMMIT,
-                " for result in results) and any(item.failures == 1 for item in items):",
-                " for result in results) and results:",
+                "if NOT_TAKEN.issuperset(results) and any(item.failures == 1 for item in items):",
+                "if NOT_TAKEN.issuperset(results):",
             ),
         ),
         beyond=NO_LAW,
@@ -269,27 +270,27 @@ MUTANTS = (
         wrong="A request whose time is up begins a charge all the same, where no tick has answered it yet.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
-        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if message.answer.done()"),),
+        edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if message.answered:"),),
         beyond=NO_LAW,
     ),
     Mutant(
         name="begun-after-its-answer",
-        wrong="A request whose caller has been told that its outcome is unknown begins a charge after that.",
+        wrong="A request that was answered with an unknown outcome begins a charge after that.",
         endangers="L4 F39",
-        test=f"{D}::test_a_request_that_somebody_has_answered_starts_nothing",
-        edits=(Edit(DESK, "if now >= message.deadline or message.answer.done()", "if now >= message.deadline"),),
+        test=f"{D}::test_a_request_that_http_has_answered_starts_nothing",
+        edits=(Edit(COMMIT, "if now >= message.deadline or message.answered:", "if now >= message.deadline:"),),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="too-late-and-not-told",
-        wrong="A request whose turn came too late is dropped without a word.",
+        name="too-late-and-not-answered",
+        wrong="A request whose turn came too late is dropped without an answer.",
         endangers="F39",
         test=f"{D}::test_a_request_starts_nothing_at_its_very_deadline",
         edits=(
             Edit(
-                DESK,
-                "            reject(message, Unavailability.BUSY)\n        return",
-                "            continue\n        return",
+                COMMIT,
+                "                        self._charges.reject(message, Unavailability.BUSY)\n",
+                "                        self._charges._pending.pop(message)\n",
             ),
         ),
         beyond=NO_LAW,
@@ -299,7 +300,7 @@ MUTANTS = (
         wrong="An outcome that comes while its order can't be read is dropped.",
         endangers="L4 F25",
         test=f"{M}::TestAway::{READ_AWAY}",
-        edits=(Edit(DESK, PUT_BACK, "        order_queue.put_back(())\n"),),
+        edits=(Edit(COMMIT, PUT_BACK, "        self.answer_not_now(item.messages)\n"),),
         beyond="It is found again when its lease has run out.",
     ),
     Mutant(
@@ -309,11 +310,11 @@ MUTANTS = (
         test=f"{M}::TestAway::{READ_AWAY}",
         edits=(
             Edit(
-                DESK,
-                "                reject(message, Unavailability.STORE_AWAY)\n"
-                "            case EventReceived():\n                message.settle(Handling.NOT_NOW)\n",
-                "                reject(message, Unavailability.STORE_AWAY)\n"
-                "            case EventReceived():\n                continue\n",
+                COMMIT,
+                "                    self._charges.reject(message, Unavailability.STORE_AWAY)\n"
+                "                case EventReceived():\n                    message.settle(Handling.NOT_NOW)\n",
+                "                    self._charges.reject(message, Unavailability.STORE_AWAY)\n"
+                "                case EventReceived():\n                    continue\n",
             ),
         ),
     ),
@@ -324,62 +325,68 @@ MUTANTS = (
         test=f"{M}::TestAway::{READ_AWAY}",
         edits=(
             Edit(
-                DESK, PUT_BACK, f"        messages = item.messages\n{PUT_BACK}        order_queue.put_back(messages)\n"
+                COMMIT, PUT_BACK, f"        messages = item.messages\n{PUT_BACK}        item.queue.put_back(messages)\n"
             ),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
         name="refusal-believed-of-an-earlier-write",
-        wrong="Where a document is refused, it is said that nothing was written, though an earlier write may land.",
+        wrong="Where a document is refused, the reply is that nothing was written, though an earlier write may land.",
         endangers="L4 F26 F41",
-        test=f"{M}::TestOneDocument::test_a_refusal_says_nothing_of_an_earlier_write_that_may_land",
+        test=f"{M}::TestOneDocument::test_a_refusal_does_not_deny_an_earlier_write_that_may_land",
         edits=(
             Edit(
-                DESK, "        if not item.sent:\n            for message", "        if item:\n            for message"
+                COMMIT,
+                "        if not item.sent:\n            _nothing_written(item)\n",
+                "        _nothing_written(item)\n",
             ),
         ),
     ),
     Mutant(
-        name="two-letters-taken-for-one",
-        wrong="Of two letters whose document is refused the first is put away and the second is lost.",
+        name="two-messages-taken-for-one",
+        wrong="Of two messages whose document is refused the first is put away and the second is lost.",
         endangers="L4 F41",
-        test=f"{M}::TestOneDocument::test_of_two_letters_that_were_refused_together_each_is_settled",
+        test=f"{M}::TestOneDocument::test_of_two_messages_that_were_refused_together_each_is_settled",
         edits=(
             Edit(
-                DESK,
-                "nothing was written\n        if len(item.messages) > 1:\n",
-                "nothing was written\n        if len(item.messages) > 2:\n",
+                COMMIT,
+                "            _nothing_written(item)\n        if len(item.messages) > 1:\n",
+                "            _nothing_written(item)\n        if len(item.messages) > 2:\n",
             ),
         ),
     ),
     Mutant(
         name="read-overtaken-since-believed",
-        wrong="A read is judged by the revision that the first who waits came with, not by those written since.",
+        wrong="A read is judged by the revision that the first request came with, not by those written since.",
         endangers="L4 F02",
-        test=f"{W}::TestOutcomes::test_what_a_read_shows_is_overtaken_by_the_writes_since_they_began_to_wait",
-        edits=(Edit(WAITERS, "        waiting.rev = order.rev\n", ""),),
+        test=f"{W}::TestOutcomes::test_a_read_is_overtaken_by_any_write_since_the_request_began_to_wait",
+        edits=(Edit(CHARGES, "        awaited.rev = order.rev\n", ""),),
     ),
     Mutant(
-        name="last-look-only-when-all-are-late",
-        wrong="Whose time is up hears nothing while somebody else waits longer for the same order.",
+        name="overdue-charge-not-read-for",
+        wrong="A request whose attempt is written, and whose time is up, is answered at the next write only.",
         endangers="F39",
-        test=f"{W}::TestDeadline::test_only_those_whose_time_is_up_are_told",
+        test=f"{W}::TestDeadline::test_only_overdue_requests_are_answered",
         edits=(
-            Edit(WAITERS, "            if any(now >= message.deadline", "            if all(now >= message.deadline"),
+            Edit(
+                CHARGES,
+                "                to_read[charge.message.request.order_id] = None\n",
+                "                continue\n",
+            ),
         ),
         beyond=NO_LAW,
     ),
     Mutant(
-        name="looked-for-though-nobody-waits",
-        wrong="An order is read again and again for those who waited once.",
+        name="read-for-requests-that-were-answered",
+        wrong="An order is read again and again for requests that were answered.",
         endangers="F39",
-        test=f"{W}::TestDeadline::test_no_reading_at_the_deadline_is_unknown",
+        test=f"{W}::TestDeadline::test_an_order_that_can_not_be_read_at_the_deadline_is_unknown",
         edits=(
             Edit(
-                WAITERS,
-                "message in waiting.messages if not message.answer.done()]\n            if not waiting.messages:\n",
-                "message in waiting.messages if not message.answer.done()]\n            if waiting is None:\n",
+                CHARGES,
+                "            if not awaited.charges:\n                del self._awaited[order_id]\n",
+                "",
             ),
         ),
         beyond=NO_LAW,

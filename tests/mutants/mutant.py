@@ -1,16 +1,16 @@
-"""What a mutant is: a small, plausible wrong in the product, as edits of its text, and what must catch it.
+"""A mutant: a small, plausible bug in the product, as edits of its text, and the test that must catch it.
 
-The mutants themselves are data, a file for each room of the service, gathered in `tests.mutants.catalogue`. An edit is
-by exact text rather than by line, so that it survives changes elsewhere in its file. One that does not apply any more
-fails `test_mutants.py`: mend the edit so that it says the same wrong of today's code. A mutant that survives is a hole
-in the tests: close the hole, never delete the mutant.
+The mutants themselves are data, a file for each area of the service, collected in `tests.mutants.catalogue`. An edit
+matches exact text rather than a line number, so that changes elsewhere in its file do not affect it. A mutant that does
+not apply any more fails `test_mutants.py`: change its edit so that it makes the same bug in today's code. A mutant that
+survives shows a missing test: add the test, never delete the mutant.
 """
 
 from msgspec import Struct
 
 
 class Edit(Struct, frozen=True):
-    """One replacement. `old` stands exactly once in the file, which is a path from the root of the tree."""
+    """One replacement. `old` occurs exactly once in the file, which is a path from the root of the tree."""
 
     file: str
     old: str
@@ -18,10 +18,11 @@ class Edit(Struct, frozen=True):
 
 
 class Mutant(Struct, frozen=True):
-    """One wrong. `endangers` names the laws and rows of the faults, `test` a pytest node id that must fail for it.
+    """One bug. `wrong` describes it in a sentence, `endangers` names the laws and fault rows that it violates, `test`
+    is the pytest node id that must fail for it.
 
-    `beyond` says why no seed of the simulation can show it. Where that is empty the simulation is run as well, and the
-    table says so if it has missed the mutant.
+    `beyond` is the reason why no seed of the simulation can show it. Where that is empty the simulation is run as well,
+    and the table shows if it has missed the mutant.
     """
 
     name: str
@@ -33,14 +34,14 @@ class Mutant(Struct, frozen=True):
 
 
 class DoesNotApply(Exception):
-    """An edit's old text stands not exactly once in its file."""
+    """An edit's old text does not occur exactly once in its file."""
 
 
 def edited(text: str, edit: Edit) -> str:
-    """The file's text with one edit made.
+    """Returns the file's text with one edit applied.
 
     Raises:
-        DoesNotApply: the old text is not there, or there more than once.
+        DoesNotApply: the old text is missing, or occurs more than once.
     """
     count = text.count(edit.old)
     if count != 1:

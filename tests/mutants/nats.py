@@ -1,4 +1,4 @@
-"""Wrongs between us and the broker: what is acknowledged too soon, and what is never published."""
+"""Mutants between the service and the broker: events acknowledged too soon, or never published."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -9,11 +9,11 @@ LINK = "payment/adapters/nats/link.py"
 REFUSALS = "payment/actors/nats/refusal_log.py"
 JETSTREAM = "payment/adapters/nats/jetstream/transport.py"
 SETTINGS = "payment/adapters/nats/jetstream/settings.py"
-BELOW = "The simulation has a fake in the place of the broker: this file is not run there."
-TIME_ONLY = "Everything goes out in the end: only how soon differs, and that is tested by the second."
+BELOW = "The simulation replaces the broker by a fake and does not run this file."
+TIME_ONLY = "Every event is published in the end: only the time differs, which the named test checks."
 REFUSED = "tests/unit/actors/nats/test_actor.py::TestRefusedPublishes::"
 OTHERS = "tests/unit/adapters/nats/test_jetstream_made_by_others.py::"
-NO_TLS = "The simulation has a fake in the place of the broker, without a wire."
+NO_TLS = "The simulation replaces the broker by a fake without a network."
 
 MUTANTS = (
     Mutant(
@@ -31,7 +31,7 @@ MUTANTS = (
     ),
     Mutant(
         name="ack-during-an-outage",
-        wrong="An event that could not be written is acknowledged instead of asked for again.",
+        wrong="An event that could not be written is acknowledged instead of requested again.",
         endangers="L4 F25",
         test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_process_died_before_the_ack_comes_again",
         edits=(
@@ -46,18 +46,18 @@ MUTANTS = (
         name="redelivery-acknowledged-in-progress",
         wrong="A redelivery is acknowledged while its event is still being handled.",
         endangers="L4 F29",
-        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_letter_was_lost_is_handled_again",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_whose_message_was_lost_is_handled_again",
         edits=(
             Edit(
                 ACTOR,
-                "            return  # redelivered while",
-                "            await delivery.ack()\n            return  # redelivered while",
+                "            return  # the acknowledgement",
+                "            await delivery.ack()\n            return  # the acknowledgement",
             ),
         ),
     ),
     Mutant(
         name="refused-publish-called-done",
-        wrong="An event that the broker did not take is marked as published.",
+        wrong="An event that the broker did not store is marked as published.",
         endangers="L2 F28",
         test="tests/unit/actors/nats/test_actor.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
         edits=(
@@ -70,45 +70,45 @@ MUTANTS = (
     ),
     Mutant(
         name="refused-publish-dropped",
-        wrong="An event that the broker did not take is not offered to it again.",
+        wrong="An event that the broker did not store is not published again.",
         endangers="L2 F28",
         test="tests/unit/actors/nats/test_actor.py::test_a_publish_without_an_answer_is_made_again_with_its_id",
         edits=(
             Edit(
                 OUTGOING,
-                "            self._waiting.append(effect)\n            self._close(",
-                "            self._close(",
+                "            self._waiting.append(effect)\n            self._hold(",
+                "            self._hold(",
             ),
         ),
     ),
     Mutant(
         name="never-handled-again",
-        wrong="What came of an event is forgotten, but not that it was being handled: its redelivery is passed over.",
+        wrong="The result of an event is dropped, but not its mark as being handled: its redelivery is ignored.",
         endangers="L4 F25 F29",
         test="tests/unit/actors/nats/test_actor.py::test_what_can_not_be_written_now_comes_again_ever_later",
         edits=(
             Edit(
                 ACTOR,
-                "        self._in_progress.pop(delivery.identity, None)\n        self._settled.append",
-                "        self._settled.append",
+                "        self._in_progress.pop(delivery.identity, None)\n        self._settled.add",
+                "        self._settled.add",
             ),
         ),
-        beyond="It is let pass again after a minute: no law knows the difference.",
+        beyond="The event is handled again after a minute: no law notices the difference.",
     ),
     Mutant(
         name="bad-event-guessed-at",
-        wrong="A created whose price is missing becomes an order for nothing.",
+        wrong="An order:created without a price becomes an order of amount 0.",
         endangers="L4 F30",
         test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, '        raise BadEvent("price is missing")\n', "        price = Decimal(0)\n"),),
     ),
     Mutant(
         name="time-without-a-zone-guessed-at",
-        wrong="A time without its zone is taken for UTC.",
+        wrong="A time without a zone is interpreted as UTC.",
         endangers="L4 F30",
         test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, "(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)", "(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)?"),),
-        beyond="What an event may look like is tested form by form.",
+        beyond="Unit tests check each form of an event.",
     ),
     Mutant(
         name="prices-that-differ",
@@ -116,7 +116,7 @@ MUTANTS = (
         endangers="L4 F30",
         test="tests/unit/actors/nats/test_event_payloads.py::test_a_field_that_is_not_as_the_contract_says_is_a_bad_event",
         edits=(Edit(EVENTS, "at_top is not None and in_ticket != at_top:", "at_top is not None and not in_ticket:"),),
-        beyond="What an event may look like is tested form by form.",
+        beyond="Unit tests check each form of an event.",
     ),
     Mutant(
         name="published-without-its-id",
@@ -130,11 +130,11 @@ MUTANTS = (
                 "PUBLISH_TIMEOUT_S, {})",
             ),
         ),
-        beyond="The simulation has a fake in the place of the broker: this file is not run there.",
+        beyond="The simulation replaces the broker by a fake and does not run this file.",
     ),
     Mutant(
         name="identity-by-its-number-alone",
-        wrong="An event is known by its place in the stream alone: a stream that is made again uses its names again.",
+        wrong="An event is identified by its sequence alone: a stream that is created again reuses the identities.",
         endangers="L4 F30",
         test="tests/contract/test_jetstream.py::TestJetStream::"
         "test_no_two_events_have_one_identity_though_the_broker_counts_from_1_again",
@@ -145,11 +145,11 @@ MUTANTS = (
                 'f"{origin.stream}:{origin.sequence.stream}:{stored_us - stored_us}"',
             ),
         ),
-        beyond="The simulation has a fake in the place of the broker: this file is not run there.",
+        beyond="The simulation replaces the broker by a fake and does not run this file.",
     ),
     Mutant(
         name="tls-asked-for-and-not-had",
-        wrong="Where NATS_URL says tls, a server that offers none gets the password unencrypted.",
+        wrong="With a tls:// NATS_URL a server without TLS gets the password unencrypted.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_link.py::test_where_the_url_says_tls_a_server_without_tls_gets_nothing",
         edits=(
@@ -160,7 +160,7 @@ MUTANTS = (
             ),
             Edit(
                 LINK,
-                '            info["tls_required"] = True  # by us',
+                '            info["tls_required"] = True  # required by us',
                 '            info["tls_verify"] = False  # by us',
             ),
         ),
@@ -168,14 +168,14 @@ MUTANTS = (
     ),
     Mutant(
         name="tls-left-to-the-server",
-        wrong="Where NATS_URL says tls, a server that only offers it is spoken to without.",
+        wrong="With a tls:// NATS_URL the connection to a server that only offers TLS is not encrypted.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_link.py::"
         "test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes_before_the_handshake",
         edits=(
             Edit(
                 LINK,
-                '            info["tls_required"] = True  # by us',
+                '            info["tls_required"] = True  # required by us',
                 '            info["tls_verify"] = False  # by us',
             ),
         ),
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         name="tls-forced-where-nobody-asked",
-        wrong="A server that only offers TLS is spoken to with TLS also where NATS_URL says nats.",
+        wrong="With a nats:// NATS_URL the connection to a server that offers TLS is encrypted.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_link.py::test_where_the_url_says_nats_a_server_that_only_offers_tls_"
         "is_taken_without",
@@ -192,16 +192,16 @@ MUTANTS = (
     ),
     Mutant(
         name="refusal-not-said",
-        wrong="What the broker refuses is tried again for ever, and nothing reports it.",
+        wrong="Refused publishes are repeated for ever, and nothing reports them.",
         endangers="F54",
-        test=REFUSED + "test_it_is_said_after_four_seconds_with_its_reason",
-        edits=(Edit(ACTOR, "            self._some_refused.set()\n", "            self._show()\n"),),
+        test=REFUSED + "test_it_is_shown_after_four_seconds_with_its_reason",
+        edits=(Edit(ACTOR, "            self._any_refused.set()\n", "            self._show()\n"),),
     ),
     Mutant(
         name="silence-no-refusal",
-        wrong="A broker that never acknowledges is taken for a lost connection: nothing reports it.",
+        wrong="A broker that never acknowledges counts as a lost connection: nothing reports it.",
         endangers="F54",
-        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
+        test=REFUSED + "test_missing_acknowledgements_are_shown_within_ten_seconds",
         edits=(
             Edit(
                 ACTOR,
@@ -209,7 +209,7 @@ MUTANTS = (
                 "if isinstance(error, PublishRefused):",
             ),
         ),
-        beyond="A simulated bus that stores nothing for ten seconds is away, and says so.",
+        beyond="A simulated bus that stores nothing for ten seconds is away, and is reported as lost.",
     ),
     Mutant(
         name="connection-back-clears-refusals",
@@ -219,23 +219,23 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                'text = "; ".join([*away, *self._refusals.shown("; ".join(away))])',
-                'text = "; ".join([*away, *(self._refusals.shown("; ".join(away)) if away else [])])',
+                '*self._refusals.shown("; ".join(disconnected))])',
+                '*(self._refusals.shown("; ".join(disconnected)) if disconnected else [])])',
             ),
         ),
         beyond="Readiness is no part of a journal.",
     ),
     Mutant(
         name="refused-alone-refuses-all",
-        wrong="An event that is refused for itself makes its whole subject wait, each time.",
+        wrong="An event that is refused for its content makes its whole subject wait, each time.",
         endangers="F54",
-        test=REFUSED + "test_one_event_that_is_refused_for_itself_steps_aside",
+        test=REFUSED + "test_an_event_that_is_refused_alone_is_set_aside",
         edits=(Edit(OUTGOING, "alone = before is not None and (", "alone = before is None and bool("),),
         beyond=TIME_ONLY,
     ),
     Mutant(
         name="refusal-repeated-each-second",
-        wrong="A refusal that lasts is an alarm at each look.",
+        wrong="A lasting refusal is an alarm at each check.",
         endangers="F54",
         test=REFUSED + "test_it_is_repeated_rarely_and_a_new_reason_at_once",
         edits=(Edit(REFUSALS, "now - self.alarmed_at >= ALARM_AGAIN_AFTER_S", "now > self.alarmed_at"),),
@@ -243,19 +243,15 @@ MUTANTS = (
     ),
     Mutant(
         name="silence-tried-as-often-as-a-refusal",
-        wrong="What is not acknowledged is published again every few seconds, and NATS Streaming stores it each time.",
+        wrong="An unacknowledged event is published again every few seconds, and NATS Streaming stores it each time.",
         endangers="F54",
-        test=REFUSED + "test_acknowledgements_that_never_come_are_said_within_ten_seconds",
-        edits=(
-            Edit(
-                OUTGOING, "REPUBLISH_LONGEST_S if answered else UNANSWERED_LONGEST_S", "min(UNANSWERED_LONGEST_S, 1.0)"
-            ),
-        ),
+        test=REFUSED + "test_missing_acknowledgements_are_shown_within_ten_seconds",
+        edits=(Edit(OUTGOING, "(REFUSED if answered else UNANSWERED).pause_s(self._failures)", "REPUBLISH_AFTER_S"),),
         beyond="The simulated bus knows message ids.",
     ),
     Mutant(
         name="dead-letter-without-an-alarm",
-        wrong="An order's event that can't be applied is put away with no more than a warning.",
+        wrong="An order's event that can't be applied becomes a dead letter with only a warning.",
         endangers="F30",
         test="tests/unit/actors/nats/test_actor.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
         edits=(
@@ -269,7 +265,7 @@ MUTANTS = (
     ),
     Mutant(
         name="max-deliver-not-looked-at",
-        wrong="A consumer that gives an event up after some tries is read.",
+        wrong="A consumer that drops an event after some deliveries is read.",
         endangers="L4 F53",
         test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_consumer_that_would_lose_events_is_refused",
         edits=(
@@ -295,17 +291,17 @@ MUTANTS = (
     ),
     Mutant(
         name="discard-new-taken-for-a-limit-of-subjects",
-        wrong="A stream that drops all but the last event of a subject, with `discard: new`, is taken for a fit one.",
+        wrong="A stream that keeps only the last event of a subject, with `discard: new`, counts as fit.",
         endangers="L4 F53",
-        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_forgets_is_said_for_both_directions",
+        test="tests/unit/adapters/nats/test_jetstream_settings.py::test_a_stream_that_drops_events_is_reported_for_both_directions",
         edits=(Edit(SETTINGS, 'new and bool(config.get("discard_new_per_subject"))', "new"),),
         beyond=BELOW,
     ),
     Mutant(
         name="settings-read-once",
-        wrong="A consumer's settings are judged when it is found, and what is changed afterwards is not seen.",
+        wrong="A consumer's settings are checked only once, and later changes are not detected.",
         endangers="L4 F53",
-        test=OTHERS + "test_a_setting_that_is_changed_under_our_feet_is_seen",
+        test=OTHERS + "test_a_changed_consumer_setting_is_detected",
         edits=(
             Edit(
                 JETSTREAM,
@@ -317,15 +313,15 @@ MUTANTS = (
     ),
     Mutant(
         name="well-before-an-answer",
-        wrong="A subject counts as well when its consumer is there, whether it answers a pull or not.",
+        wrong="A subject counts as well when its consumer exists, whether it answers a pull or not.",
         endangers="F54",
         test="tests/unit/adapters/nats/test_publish_refused.py::test_a_consumer_that_may_not_be_read_is_never_called_well",
         edits=(
             Edit(
                 JETSTREAM,
-                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        self._judge(subject, (await settings_checks.reading(subject, stream)).verdict, health)\n"
                 "        return consumer",
-                "        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)\n"
+                "        self._judge(subject, (await settings_checks.reading(subject, stream)).verdict, health)\n"
                 "        health.well(subject)\n        return consumer",
             ),
         ),
@@ -333,7 +329,7 @@ MUTANTS = (
     ),
     Mutant(
         name="removed-unread-in-silence",
-        wrong="Events that a limit or a purge takes before they were read are not counted.",
+        wrong="Events that a limit or a purge removes unread are not counted.",
         endangers="L4 F53",
         test=OTHERS + "test_events_purged_before_they_were_read_are_an_alarm",
         edits=(
@@ -347,7 +343,7 @@ MUTANTS = (
     ),
     Mutant(
         name="restart-taken-for-a-second-process",
-        wrong="A process of the same client id that was seen once is reported as a second living one.",
+        wrong="A process with the same client id that announced itself once is reported as a second living one.",
         endangers="F34",
         test="tests/unit/adapters/nats/test_presence.py::test_processes_that_follow_one_another_are_no_clash",
         edits=(Edit("payment/adapters/nats/presence.py", "last - first >= BOTH_ALIVE_S", "last - first >= 0.0"),),
@@ -355,9 +351,9 @@ MUTANTS = (
     ),
     Mutant(
         name="second-process-not-seen",
-        wrong="Two living processes with one client id take over one another's work, and nothing reports it.",
+        wrong="Two living processes with one client id are not reported.",
         endangers="F34",
-        test="tests/unit/adapters/nats/test_presence.py::test_both_say_it_and_the_one_that_stays_is_well_again",
+        test="tests/unit/adapters/nats/test_presence.py::test_both_processes_report_the_clash_and_the_remaining_one_recovers",
         edits=(
             Edit(
                 "payment/adapters/nats/presence.py",
@@ -375,8 +371,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/adapters/nats/streaming/transport.py",
-                "                return PublishRefused(self._in_words(error, self._connection))",
-                "                return TransportUnavailable(self._in_words(error, self._connection))",
+                "                return PublishRefused(self._describe(error, self._connection))",
+                "                return TransportUnavailable(self._describe(error, self._connection))",
             ),
         ),
         beyond=BELOW,

@@ -1,4 +1,4 @@
-"""`python -m tests.mutants.seeds COUNT [FIRST]`: run seeds until one shows a violation, and say after how many.
+"""`python -m tests.mutants.seeds COUNT [FIRST]`: runs seeds until one shows a violation, and prints how many it took.
 
 It is run in a copy of the tree, with a mutant or without one.
 """
@@ -11,7 +11,7 @@ from tests.simulation.simulate import simulate
 
 
 def main(count: int, first: int = 1) -> int:
-    gc.disable()  # `simulate` then collects now and then by itself
+    gc.disable()  # `simulate` then runs the garbage collector itself at intervals
     for seed in range(first, first + count):
         outcome = simulate(seed)
         violation = judge(outcome.journal, outcome.trouble)

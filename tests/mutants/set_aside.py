@@ -1,9 +1,8 @@
-"""Wrongs of what keeps one order's trouble to itself: corrupt documents, and exceptions that nobody expected (F50)."""
+"""Mutants of the isolation of one order's trouble: corrupt documents and unexpected exceptions (F50)."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
+COMMIT = "payment/actors/ledger/commit.py"
 DOCUMENTS = "payment/adapters/mongo/documents.py"
 MONGO = "payment/actors/ledger/actor.py"
 SET_ASIDE = "payment/actors/ledger/set_aside.py"
@@ -14,21 +13,21 @@ D = "tests/unit/adapters/mongo/test_documents.py"
 S = "tests/unit/adapters/mongo/test_due_sweep.py"
 V = "tests/unit/core/test_validity.py"
 
-REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
-NO_EXCEPTION = "No order of a world makes deciding raise: the check on reading keeps such documents out."
-NO_LAW = "It costs time, or a log, and no law is about either."
+REAL_ONES = "The simulation replaces MongoDB by a fake and does not run this file."
+NO_EXCEPTION = "No simulated order makes `decide` raise: the check at reading excludes such documents."
+NO_LAW = "It costs time or log lines, and no law is about either."
 
 MUTANTS = (
     Mutant(
         name="what-a-state-implies-unchecked",
-        wrong="A document that decodes is taken for an order, whatever it says.",
+        wrong="Any document that decodes counts as an order.",
         endangers="L1 L4 F50",
         test=f"{D}::test_what_can_be_no_order_says_which_field_it_is",
         edits=(Edit(DOCUMENTS, "    return flaw(order)\n", "    return None\n"),),
     ),
     Mutant(
         name="kept-attempt-unchecked",
-        wrong="A document may keep an attempt that it has not.",
+        wrong="A document may name a kept attempt that does not exist.",
         endangers="F50",
         test=f"{V}::test_what_an_operator_may_do_to_a_document_is_named",
         edits=(Edit(VALIDITY, "    if payment.kept is not None:\n", "    if payment.kept == 0:\n"),),
@@ -39,27 +38,31 @@ MUTANTS = (
         endangers="F50",
         test=f"{V}::test_what_an_operator_may_do_to_a_document_is_named",
         edits=(Edit(VALIDITY, "if kinds is None and attempt.task is not None:", "if False:"),),
-        beyond="Hardly any attempt is being given back when its document is edited.",
+        beyond="Hardly any attempt is refunding when its document is edited.",
     ),
     Mutant(
         name="corrupt-document-not-there",
-        wrong="A corrupt document is taken for none: its order is unknown, and a cancel writes it for ever.",
+        wrong="A corrupt document counts as missing: its order is unknown, and a cancel tries to write it for ever.",
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
         edits=(
             Edit(
                 COMMIT,
-                "            self._desk.corrupt(item, found)\n            return False\n",
-                "            found = None\n",
+                "                if isinstance(found, CorruptDocument):\n"
+                "                    self._corrupt(item, found)\n"
+                "                else:\n",
+                "                if isinstance(found, CorruptDocument):\n"
+                "                    found = None\n"
+                "                if found is None or found:\n",
             ),
         ),
     ),
     Mutant(
         name="corrupt-order-s-events-come-again",
-        wrong="An event for a corrupt document is delivered again for minutes, and fills its subject.",
+        wrong="An event for a corrupt document is redelivered for minutes, and blocks its subject.",
         endangers="F50",
         test=f"{A}::TestCorruptDocuments::test_its_requests_get_503_its_events_are_kept_and_others_go_on",
-        edits=(Edit(DESK, "put_off=document.newer,", "put_off=True,"),),
+        edits=(Edit(COMMIT, "postpone=document.newer,", "postpone=True,"),),
         beyond=NO_LAW,
     ),
     Mutant(
@@ -67,8 +70,8 @@ MUTANTS = (
         wrong="An event for a document of a newer release, which runs beside this one, is a dead letter at once.",
         endangers="F33 F50",
         test=f"{A}::TestCorruptDocuments::test_an_event_for_a_newer_release_is_put_off_for_a_while",
-        edits=(Edit(DESK, "put_off=document.newer,", "put_off=False,"),),
-        beyond="In a world all processes are of one release.",
+        edits=(Edit(COMMIT, "postpone=document.newer,", "postpone=False,"),),
+        beyond="In the simulation all processes are of one release.",
     ),
     Mutant(
         name="deciding-ends-the-ledger",
@@ -80,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         name="releasing-ends-the-ledger",
-        wrong="So does one in releasing, answering or showing it.",
+        wrong="An exception in releasing, answering or showing one order ends the actor too.",
         endangers="L4 F32 F50",
         test=f"{A}::TestReleasing::test_what_can_not_be_released_keeps_no_reply_back",
         edits=(Edit(SET_ASIDE, "        except Exception as error:", "        except KeyError as error:"),),
@@ -88,7 +91,7 @@ MUTANTS = (
     ),
     Mutant(
         name="failed-order-taken-up-each-second",
-        wrong="An order that raises is taken up by each sweep.",
+        wrong="An order that raises is loaded again by each sweep.",
         endangers="F50",
         test=f"{A}::TestExceptions::test_a_sweep_takes_it_up_once_a_minute",
         edits=(Edit(MONGO, "if not self._set_aside.failed_lately(order.id):", "if order.id:"),),
@@ -96,23 +99,23 @@ MUTANTS = (
     ),
     Mutant(
         name="alarm-at-each-meeting",
-        wrong="A corrupt document is an alarm whenever it is met.",
+        wrong="A corrupt document is an alarm whenever it is read.",
         endangers="F50",
-        test=f"{A}::TestAlarms::test_an_order_is_said_once_and_again_after_an_hour",
-        edits=(Edit(SET_ASIDE, "SAID_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
+        test=f"{A}::TestAlarms::test_an_order_is_an_alarm_once_and_again_after_an_hour",
+        edits=(Edit(SET_ASIDE, "ALARM_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
         beyond=NO_LAW,
     ),
     Mutant(
         name="edited-deadline-left",
-        wrong="A deadline that was edited away stays away: no sweep finds the order.",
+        wrong="A deadline that an edit removed is not restored: no sweep finds the order.",
         endangers="L4 F50",
         test=f"{A}::TestCorruptDocuments::test_a_deadline_that_was_edited_away_is_written_again",
-        edits=(Edit(COMMIT, "refiled(item.before) if item.before is not None else None", "item.before"),),
-        beyond="Nobody edits a deadline alone in a world: where no message comes afterwards, nothing finds it.",
+        edits=(Edit(COMMIT, "if order is not None and just_read:", "if order is None and just_read:"),),
+        beyond="No simulated operator edits only a deadline.",
     ),
     Mutant(
         name="alarm-quotes-the-document",
-        wrong="The reason quotes what stands in the field: a card token, perhaps.",
+        wrong="The reason quotes the field's value: a card token, perhaps.",
         endangers="F50",
         test=f"{D}::test_what_can_be_no_order_says_which_field_it_is",
         edits=(Edit(DOCUMENTS, ".startswith(QUOTES_NOTHING)", '.startswith("")'),),
@@ -123,18 +126,18 @@ MUTANTS = (
         wrong="Each sweep begins at the earliest deadline: corrupt documents, past a number, hide every order.",
         endangers="L4 F50",
         test=f"{S}::test_ten_thousand_corrupt_documents_hide_no_order",
-        edits=(Edit(SWEEP, '{} if self._looked_to_ms is None else {"$gt": self._looked_to_ms}', "{}"),),
+        edits=(Edit(SWEEP, '{} if self._looked_to is None else {"$gt": self._looked_to}', "{}"),),
         beyond=REAL_ONES,
     ),
     Mutant(
         name="sweep-never-looks-back",
-        wrong="What lies before a corrupt document that was read once is never read again, corrected or not.",
+        wrong="Documents before a corrupt one that was read once are never read again, corrected or not.",
         endangers="L4 F50",
         test=f"{S}::test_what_is_older_has_its_turn",
         edits=(
             Edit(
                 SWEEP,
-                "[] if self._looked_to_ms is None else await self._read_again(self._looked_to_ms, limit)",
+                "[] if self._looked_to is None else await self._read_again(self._looked_to, limit)",
                 "[]",
             ),
         ),
@@ -142,11 +145,11 @@ MUTANTS = (
     ),
     Mutant(
         name="corrected-order-counted-for-an-hour",
-        wrong="An order that was corrected or deleted, and that nothing meets, counts as set aside for an hour.",
+        wrong="An order that was corrected or deleted, and that no message concerns, counts as set aside for an hour.",
         endangers="F50",
         test=f"{A}::TestCorruptDocuments::"
         "test_one_that_is_corrected_or_deleted_is_counted_no_more_though_nothing_meets_it",
-        edits=(Edit(MONGO, "                await self._look_at_set_aside()\n", ""),),
+        edits=(Edit(MONGO, "                await self._read_set_aside()\n", ""),),
         beyond="No law is about a gauge.",
     ),
 )

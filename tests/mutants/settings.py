@@ -1,4 +1,4 @@
-"""Wrongs of the process's own frame: its settings, its address, its standard streams, and how NATS knows it."""
+"""Mutants of the process itself: its settings, its address, its standard streams, and its identity at NATS."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -10,7 +10,7 @@ NO_PROCESS = "The simulation begins with valid settings and simulated sockets."
 MUTANTS = (
     Mutant(
         name="a-taken-port-is-left-out",
-        wrong="Of a host's addresses one whose port another process has is left out in silence.",
+        wrong="An address of a host whose port is in use is silently skipped.",
         endangers="L4",
         test="tests/unit/process/test_listening.py::test_of_several_addresses_all_are_listened_on_at_one_port_or_none",
         edits=(
@@ -20,15 +20,15 @@ MUTANTS = (
     ),
     Mutant(
         name="a-name-without-an-address-crashes",
-        wrong="What the resolver says of a host is no refusal in words.",
+        wrong="An error of the resolver is not reported as a refusal.",
         endangers="L4",
-        test="tests/unit/process/test_listening.py::test_a_host_that_has_no_address_may_be_the_shells",
+        test="tests/unit/process/test_listening.py::test_a_host_without_an_address_may_come_from_the_shell",
         edits=(Edit(LISTENING, "except socket.gaierror as error:", "except ConnectionError as error:"),),
         beyond=NO_PROCESS,
     ),
     Mutant(
         name="health-asked-over-ipv4-alone",
-        wrong="The container's health check asks 127.0.0.1, wherever the service listens.",
+        wrong="The container's health check connects to 127.0.0.1, wherever the service listens.",
         endangers="L4",
         test="tests/unit/test_healthcheck.py::test_it_asks_the_address_that_is_listened_on",
         edits=(Edit("payment/healthcheck.py", "for each in _reached_at(host):", 'for each in ("127.0.0.1",):'),),
@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a-stopped-terminal-holds-up-the-loop",
-        wrong="Log lines are written to a terminal as it was inherited, and wait for it.",
+        wrong="Log lines are written to a blocking terminal, and wait for it.",
         endangers="F39",
         test="tests/unit/ops/test_log_writer.py::test_a_terminal_that_was_stopped_holds_up_no_writer",
         edits=(
@@ -64,31 +64,31 @@ MUTANTS = (
     ),
     Mutant(
         name="a-secret-shown-in-the-wrong-variable",
-        wrong="A bad value is repeated, though it is another variable's secret.",
+        wrong="An error message repeats a bad value, though it is another variable's secret.",
         endangers="F37",
         test="tests/unit/settings/test_environment.py::test_a_secret_in_the_wrong_variable_is_never_shown",
-        edits=(Edit("payment/settings/variable.py", "hider.fit(self.show(text)), hint)", "self.show(text), hint)"),),
+        edits=(Edit("payment/settings/variable.py", "if redactor.may_be_shown(shown) else NOT_SHOWN", ""),),
         beyond=NO_PROCESS,
     ),
     Mutant(
         name="a-secret-taken-as-a-name",
-        wrong="A key that is valid as a client id or a group is taken, and stands in each line of the log.",
+        wrong="A key is accepted as a client id or a group, and is then in each line of the log.",
         endangers="F37",
         test="tests/unit/settings/test_environment.py::test_a_secret_in_the_wrong_variable_is_never_shown",
         edits=(
             Edit(
                 "payment/settings/variable.py",
-                "if self.show is not hidden and hider",
-                "if self.show is hidden and hider",
+                "if self.show is not hidden and redactor",
+                "if self.show is hidden and redactor",
             ),
         ),
         beyond=NO_PROCESS,
     ),
     Mutant(
         name="a-live-key-to-a-sandbox-on-loopback",
-        wrong="A live key may go to http:// on this machine, where a sandbox says of each order that it is paid.",
+        wrong="A live key may be sent to http:// on this machine, where a sandbox reports each order as paid.",
         endangers="L2",
-        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
+        test="tests/unit/settings/test_environment.py::test_a_live_key_is_never_sent_unencrypted",
         edits=(
             Edit(
                 "payment/settings/conflicts.py",
@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         name="no-signature-where-none-is-asked-for",
-        wrong="A server that takes connections without credentials gets none, and we are another user there.",
+        wrong="A server that accepts connections without credentials gets none, and the service is another user there.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_login_servers.py::test_an_nkey",
         edits=(Edit(LINK, "            self._auth_configured = True\n", ""),),
@@ -124,7 +124,7 @@ MUTANTS = (
     ),
     Mutant(
         name="tls-variables-without-tls",
-        wrong="A server without TLS is spoken to in the clear though a CA is named.",
+        wrong="The connection to a server without TLS is not encrypted though a CA is configured.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_link.py::test_where_a_ca_is_named_a_server_without_tls_gets_nothing",
         edits=(Edit(LINK, 'if scheme == "tls" or (scheme == "nats" and self._wants_tls):', 'if scheme == "tls":'),),
@@ -132,7 +132,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an-accounts-seed-taken-for-a-users",
-        wrong="The kind of an nkey is not looked at.",
+        wrong="The kind of an nkey is not checked.",
         endangers="F37",
         test="tests/unit/adapters/nats/test_login.py::test_a_seed_of_another_kind_is_refused",
         edits=(Edit(LOGIN, "body[1] >> 3) != PREFIX_USER:", "body[1] >> 3) < 0:"),),
@@ -142,7 +142,7 @@ MUTANTS = (
         name="a-live-key-by-an-address-in-capitals",
         wrong="A live key is sent unencrypted where the address begins with HTTP:// in capitals.",
         endangers="L1",
-        test="tests/unit/settings/test_environment.py::test_a_live_key_goes_nowhere_unencrypted",
+        test="tests/unit/settings/test_environment.py::test_a_live_key_is_never_sent_unencrypted",
         edits=(Edit("payment/settings/values.py", "{url.scheme}://", "{value.partition('://')[0]}://"),),
         beyond=NO_PROCESS,
     ),

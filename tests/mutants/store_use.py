@@ -1,10 +1,9 @@
-"""Wrongs about a store that answers and is of no use: what is refused, what counts as back, what is said of it."""
+"""Mutants about a store that answers and can't be used: refusals, recovery, and their telemetry."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-COMMIT = "payment/actors/ledger/group_commit.py"
-DESK = "payment/actors/ledger/commit_results.py"
-LINES = "payment/actors/ledger/commit_log.py"
+COMMIT = "payment/actors/ledger/commit.py"
+LINES = "payment/actors/ledger/telemetry.py"
 STATE = "payment/actors/ledger/store_state.py"
 ERRORS = "payment/adapters/mongo/errors.py"
 INDEXES = "payment/adapters/mongo/indexes.py"
@@ -16,8 +15,8 @@ VALUES = "payment/settings/values.py"
 M = "tests/unit/actors/ledger/test_actor.py"
 S = "tests/unit/actors/ledger/test_store_state.py"
 R = "tests/unit/adapters/mongo/test_refusals.py"
-SAYS_WHY = "        except StoreUnavailable as error:\n            self._say_why"
-REAL_ONES = "The simulation has a fake in the place of MongoDB: this file is not run there."
+LOGS_WHY = "        except StoreUnavailable as error:\n            self._log_why"
+REAL_ONES = "The simulation replaces MongoDB by a fake and does not run this file."
 
 MUTANTS = (
     Mutant(
@@ -36,7 +35,7 @@ MUTANTS = (
     ),
     Mutant(
         name="results-as-they-were-sent",
-        wrong="What became of a document is told of the one that stood in its place before they were sorted.",
+        wrong="A document's result is returned for the one that had its index before sorting.",
         endangers="L1 L4 F02 F41",
         test=f"{R}::TestOrder::test_each_result_is_at_the_place_of_its_order",
         edits=(Edit(WRITES, "zip(places, written, strict=True)", "zip(sorted(places), written, strict=True)"),),
@@ -44,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         name="interrupted-called-refused",
-        wrong="A write that a failover has interrupted is said to be not made.",
+        wrong="A write that a failover has interrupted counts as not made.",
         endangers="L4 F26 F52",
         test=f"{R}::TestRefusedWrites::test_what_may_have_been_carried_out_stays_unknown",
         edits=(Edit(ERRORS, "NOT_APPLIED = frozenset({13, ", "NOT_APPLIED = frozenset({11602, 13, "),),
@@ -52,7 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         name="write-concern-called-refused",
-        wrong="A write that the primary has made and no majority confirmed is said to be not made.",
+        wrong="A write that the primary has made and no majority confirmed counts as not made.",
         endangers="L4 F26 F43",
         test=f"{R}::TestRefusedWrites::test_an_error_of_the_write_concern_is_unknown_whatever_its_code",
         edits=(Edit(ERRORS, ' and "writeConcernError" not in details', ""),),
@@ -60,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         name="refused-taken-for-unknown",
-        wrong="A write that the store has refused counts as one that may land: its request waits for its deadline.",
+        wrong="A refused write counts as one that may still be applied: its request waits for its deadline.",
         endangers="F52",
         test=f"{M}::TestRefused::test_a_refused_write_is_a_503_at_once_and_nothing_was_charged",
         edits=(
@@ -73,41 +72,44 @@ MUTANTS = (
     ),
     Mutant(
         name="refusal-hides-an-earlier-write",
-        wrong="Where the repetition of a write is refused, nothing was charged, though the first write may land.",
+        wrong=(
+            "Where the repetition of a write is refused, the answer claims that nothing was charged, though "
+            "the first write may still be applied."
+        ),
         endangers="L4 F26 F52",
         test=f"{M}::TestRefused::test_a_write_that_may_land_is_not_denied_because_its_repetition_is_refused",
         edits=(Edit(COMMIT, "                    if item.sent:\n", "                    if not item:\n"),),
     ),
     Mutant(
         name="due-work-refused-and-forgotten",
-        wrong="Work that was due and is refused waits for the lease of a holder who is dead.",
+        wrong="Due work whose write is refused waits for the lease of a dead holder.",
         endangers="L4 F05 F52",
         test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
-        edits=(Edit(DESK, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
+        edits=(Edit(COMMIT, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(
         name="back-by-ping",
-        wrong="A store is back when it answers a ping.",
+        wrong="A store counts as back when it answers a ping.",
         endangers="F25 F52",
         test=f"{S}::test_a_store_that_answers_pings_and_takes_no_writes_is_not_back",
         edits=(
             Edit(
                 STATE,
-                f"            await self._store.probe()\n{SAYS_WHY}",
-                f"            await self._store.ping()\n{SAYS_WHY}",
+                f"            await self._store.probe()\n{LOGS_WHY}",
+                f"            await self._store.ping()\n{LOGS_WHY}",
             ),
         ),
     ),
     Mutant(
         name="lost-and-back-at-once",
-        wrong="A store that passes its probe is back at once after each loss, as often as it is lost.",
+        wrong="A store that passes its probe counts as back at once after each loss, however often it is lost.",
         endangers="F52",
         test=f"{S}::test_losses_and_returns_of_a_flapping_store_are_few",
-        edits=(Edit(STATE, "        if self._hold_s > 0 and hold_s > 0:\n", "        if self._hold_s > 9:\n"),),
+        edits=(Edit(STATE, "        if self._losses and hold_s > 0:\n", "        if self._losses > 9:\n"),),
     ),
     Mutant(
         name="idle-process-believes-for-ever",
-        wrong="A process without traffic never finds out that the store takes no writes any more.",
+        wrong="A process without traffic never detects that the store refuses writes.",
         endangers="F52",
         test=f"{S}::test_a_process_without_traffic_notices_that_writes_are_refused",
         edits=(Edit(STATE, "self._proved_at >= PROVED_FOR_S:", "self._proved_at >= 3_600:"),),
@@ -118,7 +120,7 @@ MUTANTS = (
         endangers="F52",
         test=f"{M}::TestRefused::test_refusals_of_orders_outweigh_a_probe",
         edits=(Edit(STATE, "self._clock.monotonic() < self._doubted_until:", "self._doubted_until < 0:"),),
-        beyond="Each request is refused as it should be; only readiness is too kind.",
+        beyond="Each request is refused as it should be; only readiness is wrong.",
     ),
     Mutant(
         name="probe-that-writes-nothing",
@@ -137,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         name="words-with-a-document-in-them",
-        wrong="A refusal is repeated with the command in it, and the card's token in that.",
+        wrong="A logged refusal contains the command, and with it the card's token.",
         endangers="F52",
         test=f"{R}::TestRefusedWrites::test_words_hold_no_document",
         edits=(Edit(ERRORS, '.partition("{")[0]', ""),),
@@ -145,15 +147,15 @@ MUTANTS = (
     ),
     Mutant(
         name="unique-index-forbids-a-shard-key",
-        wrong="The index by which a payment is found is unique: no other key than its own can shard the orders.",
+        wrong="The index of payment ids is unique: orders can then be sharded only by it.",
         endangers="F25",
         test=f"{R}::TestIndexes::test_those_that_are_missing_are_made_one_by_one",
-        edits=(Edit(INDEXES, '(("payment.id", DESCENDING),))', '(("payment.id", DESCENDING),), unique=True)'),),
+        edits=(Edit(INDEXES, "name=self.name, sparse=True)", "name=self.name, sparse=True, unique=True)"),),
         beyond=REAL_ONES,
     ),
     Mutant(
         name="older-unique-index-kept",
-        wrong="The unique index of an older release stays.",
+        wrong="The unique index of an older release is not dropped.",
         endangers="F25",
         test=f"{R}::TestIndexes::test_the_unique_one_of_an_older_release_is_dropped_after_the_new_one_is_there",
         edits=(Edit(INDEXES, "    for name in missing.to_drop:", "    for name in missing.to_drop[:0]:"),),
@@ -177,14 +179,14 @@ MUTANTS = (
     ),
     Mutant(
         name="url-checked-by-another-rule",
-        wrong="A URL that the driver refuses is found out by a traceback.",
+        wrong="A URL that the driver refuses ends in a traceback.",
         endangers="F25",
         test="tests/unit/settings/test_environment.py::test_a_bad_value_is_shown_without_its_secrets",
         edits=(
             Edit(VALUES, "    _check(mongo_problem(value) is None)\n", ""),
             Edit(VALUES, "not _bad_options(value) and mongo_problem(value) is None", "not _bad_options(value)"),
         ),
-        beyond="Settings are read before any world begins.",
+        beyond="Settings are read before the simulation begins.",
     ),
     Mutant(
         name="a-charge-waits-for-a-lost-store",
@@ -194,8 +196,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "payment/actors/ledger/actor.py",
-                "            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)\n",
-                "            pass\n",
+                "self._charges.answer_overdue(store_long_away=store_long_away)",
+                "self._charges.answer_overdue(store_long_away=False)",
             ),
         ),
         beyond="No law is about how soon a client has its answer.",

@@ -4,7 +4,6 @@ from tests.mutants.mutant import Edit, Mutant
 
 ACTOR = "payment/actors/stripe/actor.py"
 OUTCOMES = "payment/actors/stripe/outcomes.py"
-QUEUES = "payment/actors/stripe/queues.py"
 RATE_LIMITER = "payment/actors/stripe/rate_limiter.py"
 SCHEDULER = "payment/actors/stripe/scheduler.py"
 TELEMETRY = "payment/actors/stripe/telemetry.py"
@@ -69,7 +68,7 @@ MUTANTS = (
             Edit(
                 SCHEDULER,
                 "            if not_yet.obstacle is Obstacle.KEY_IN_USE and entry.step is CallStep.CONFIRM:\n"
-                "                entry.progress = _maybe_sent(entry.progress)\n",
+                "                entry.set_progress(structs.replace(entry.progress, confirm_maybe_sent=True))\n",
                 "",
             ),
         ),
@@ -82,16 +81,16 @@ MUTANTS = (
         edits=(
             Edit(
                 OUTCOMES,
-                "look=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
-                "look=RetrieveReason.UNEXPECTED_STATE)",
+                "retrieve_for=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)",
+                "retrieve_for=RetrieveReason.UNEXPECTED_STATE)",
             ),
         ),
     ),
     Mutant(
         name="unexpected-state-taken-as-refused",
-        wrong="A confirm that Stripe refused for the intent's state is called refused without a look.",
+        wrong="A confirm that Stripe refused for the intent's state is called refused without a retrieve.",
         endangers="L1 L2 F05 F18",
-        test="tests/unit/actors/stripe/test_actor.py::test_an_unexpected_state_is_looked_at",
+        test="tests/unit/actors/stripe/test_actor.py::test_after_an_unexpected_state_the_intent_is_retrieved",
         edits=(
             Edit(
                 OUTCOMES,
@@ -107,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         name="created-status-believed",
-        wrong="What a replayed create says of its intent is taken for what the intent is now.",
+        wrong="The status in a replayed create is taken for what the intent is now.",
         endangers="L1 L2 F47",
         test="tests/unit/actors/stripe/test_actor.py::test_the_status_of_a_replayed_create_is_no_evidence",
         edits=(
@@ -116,7 +115,7 @@ MUTANTS = (
                 "        case IntentAnswer():\n            # Its status",
                 "        case IntentAnswer(status=IntentStatus.CANCELED):\n"
                 "            known = structs.replace(progress, intent_id=outcome.id)\n"
-                "            return End(_seen(effect, RetrieveReason.LOOK, known, outcome))\n"
+                "            return End(_retrieved(effect, RetrieveReason.RECHECK, known, outcome))\n"
                 "        case IntentAnswer():\n"
                 "            # Its status",
             ),
@@ -140,33 +139,37 @@ MUTANTS = (
         name="cancel-error-taken-for-canceled",
         wrong="An error of a cancel is taken for the cancel of its intent.",
         endangers="L1 L2 F18 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
             Edit(
                 OUTCOMES,
-                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
                 "    if isinstance(outcome, UnexpectedState):\n"
                 "        number, status = effect.intent.number, IntentStatus.CANCELED\n"
                 "        return End(IntentRetrieved(effect.order_id, number, _known(progress), RetrieveReason.CANCEL, "
                 "status))\n"
-                "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n",
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
             ),
         ),
     ),
     Mutant(
-        name="cancelled-again-without-a-look",
-        wrong="A cancel that does not work is repeated for ever, and its intent never looked at.",
+        name="cancelled-again-without-a-retrieve",
+        wrong="A cancel that does not work is repeated for ever, and its intent never retrieved.",
         endangers="L4 F12 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
-            Edit(OUTCOMES, "    return structs.replace(progress, look=RetrieveReason.CANCEL)\n", "    return None\n"),
+            Edit(
+                OUTCOMES,
+                "    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)\n",
+                "    return None\n",
+            ),
         ),
     ),
     Mutant(
         name="unanswered-cancel-ends",
-        wrong="A cancel that any intent answers counts as done, whatever it says.",
+        wrong="A cancel that any intent answers counts as done, whatever its status is.",
         endangers="L1 L2 F46",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_that_came_to_anything_else_is_followed_by_a_look",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
             Edit(
                 OUTCOMES,
@@ -251,15 +254,15 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        name="secret-of-a-cancels-look",
-        wrong="The look after a cancel hands the client secret on.",
+        name="secret-of-a-cancels-retrieve",
+        wrong="The retrieve after a cancel passes the client secret on.",
         endangers="F46",
         test="tests/unit/actors/stripe/test_outcomes.py::"
         "test_the_handover_goes_with_the_two_messages_that_may_reach_the_owner",
         edits=(
             Edit(
                 OUTCOMES,
-                "    handover = outcome.handover if reason is RetrieveReason.LOOK else None\n",
+                "    handover = outcome.handover if reason is RetrieveReason.RECHECK else None\n",
                 "    handover = outcome.handover\n",
             ),
         ),
@@ -277,7 +280,7 @@ MUTANTS = (
         name="replayed-success-called-fresh",
         wrong="A success that Stripe replays is reported as one of now.",
         endangers="L2 F49",
-        test="tests/unit/actors/stripe/test_actor.py::test_a_replayed_success_says_so",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_replayed_success_is_marked_as_replayed",
         edits=(
             Edit(
                 OUTCOMES,
@@ -288,16 +291,16 @@ MUTANTS = (
     ),
     Mutant(
         name="confirmed-after-not-after",
-        wrong="The time of a confirm is not looked at immediately before it leaves.",
+        wrong="The time of a confirm is not checked immediately before it leaves.",
         endangers="L1 F17 F34 F38",
         test="tests/unit/actors/stripe/test_actor.py::test_too_late_between_two_steps_the_next_is_not_made",
-        edits=(Edit(SCHEDULER, "return now >= effect.not_after or now <", "return now <"),),
+        edits=(Edit(SCHEDULER, "over = now >= effect.not_after or now <", "over = now <"),),
     ),
     Mutant(
         name="sent-by-a-clock-that-went-back",
-        wrong="A confirm leaves though the clock says that it was released in the future.",
+        wrong="A confirm leaves though by the clock it was released in the future.",
         endangers="L1 F38",
-        test="tests/unit/actors/stripe/test_actor.py::test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense",
+        test="tests/unit/actors/stripe/test_actor.py::test_nothing_is_sent_when_it_is_too_late_or_the_clock_is_wrong",
         edits=(Edit(SCHEDULER, " or now < effect.issued_at - CLOCK_TOLERANCE\n", "\n"),),
     ),
     Mutant(
@@ -309,8 +312,9 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "_out_of_time(effect, now) or held_s >= KEY_LIFE.total_seconds()\n",
-                "_out_of_time(effect, now)\n",
+                "return over or self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
+                "return over or isinstance(effect, CreateIntent) and "
+                "self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
             ),
         ),
     ),
@@ -335,8 +339,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "                return now >= effect.not_after or held_s",
-                "                return held_s",
+                "            over = now >= effect.not_after\n",
+                "            over = False\n",
             ),
         ),
         beyond=NO_LAW,
@@ -350,8 +354,9 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return now >= effect.not_after or held_s >= KEY_LIFE.total_seconds()\n            case _",
-                "return now >= effect.not_after\n            case _",
+                "return over or self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
+                "return over or isinstance(effect, ConfirmIntent) and "
+                "self._clock.monotonic() - entry.received_at >= KEY_LIFE_S\n",
             ),
         ),
         beyond=NO_LAW,
@@ -365,8 +370,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "        if self._ends_here(entry):\n            self._give_back(entry)\n        elif (created :=",
-                "        if self._ends_here(entry) and not to_be_written(entry.effect, entry.progress):\n"
+                "        if self._ends_here(entry, now):\n            self._give_back(entry)\n        elif (created :=",
+                "        if self._ends_here(entry, now) and not to_be_written(entry.effect, entry.progress):\n"
                 "            self._give_back(entry)\n        elif (created :=",
             ),
         ),
@@ -393,8 +398,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
-                "return self.closed or self._too_late(entry, self._clock.now())\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, now)\n",
+                "return self.closed or self._too_late(entry, now)\n",
             ),
             Edit(
                 SCHEDULER,
@@ -425,8 +430,8 @@ MUTANTS = (
         edits=(
             Edit(
                 SCHEDULER,
-                "return self.closed or entry.cancelled or self._too_late(entry, self._clock.now())\n",
-                "return entry.cancelled or self._too_late(entry, self._clock.now())\n",
+                "return self.closed or entry.cancelled or self._too_late(entry, now)\n",
+                "return entry.cancelled or self._too_late(entry, now)\n",
             ),
             Edit(
                 SCHEDULER,
@@ -476,7 +481,7 @@ MUTANTS = (
         wrong="Charges have their turn at Stripe in the order in which their writes were confirmed.",
         endangers="F14",
         test="tests/unit/actors/stripe/test_actor.py::test_turns_are_given_in_the_order_of_the_decisions",
-        edits=(Edit(SCHEDULER, "return effect.issued_at.timestamp(), self._arrivals", "return 0.0, self._arrivals"),),
+        edits=(Edit(SCHEDULER, "decided_at = effect.issued_at.timestamp()", "decided_at = 0.0"),),
         beyond=NO_RATE,
     ),
     Mutant(
@@ -486,9 +491,9 @@ MUTANTS = (
         test="tests/unit/actors/stripe/test_rate_limiter.py::test_a_refusal_for_the_account_lowers_the_accounts_rate_alone",
         edits=(
             Edit(
-                ACTOR,
-                "(ACCOUNT, self._queues.account) if refusal.account else",
-                "(ACCOUNT, self._queues.account) if not refusal else",
+                SCHEDULER,
+                "limiter = self.account if refusal.account else",
+                "limiter = self.account if not refusal else",
             ),
         ),
         beyond=NO_RATE,
@@ -497,8 +502,14 @@ MUTANTS = (
         name="account-limit-ignored",
         wrong="All endpoints together send more than the account allows.",
         endangers="F14",
-        test="tests/unit/actors/stripe/test_queues.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
-        edits=(Edit(QUEUES, "        self.account.took(now)\n", ""),),
+        test="tests/unit/actors/stripe/test_scheduler.py::test_a_turn_counts_for_the_endpoint_and_for_the_account",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self.account.took(now, more_wait=bool(waiting))\n",
+                "",
+            ),
+        ),
         beyond=NO_RATE,
     ),
     Mutant(
@@ -541,9 +552,8 @@ MUTANTS = (
         edits=(
             Edit(
                 RATE_LIMITER,
-                'waits: the rate stays as it is, and time without a queue does not raise it."""\n'
-                "        self._risen_at = now\n",
-                'waits: the rate stays as it is, and time without a queue does not raise it."""\n',
+                "        self._risen_at = now\n        if more_wait:\n",
+                "        if more_wait:\n            self._risen_at = now\n",
             ),
         ),
         beyond=NO_RATE,
@@ -553,7 +563,7 @@ MUTANTS = (
         wrong="A few orders whose calls are never answered slow others down to one a second, again and again.",
         endangers="F31",
         test="tests/unit/actors/stripe/test_telemetry.py::"
-        "test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others",
+        "test_an_order_without_answers_proves_nothing_of_a_stripe_that_answers_others",
         edits=(
             Edit(
                 TELEMETRY,
@@ -572,7 +582,7 @@ MUTANTS = (
         edits=(
             Edit(
                 ACTOR,
-                "            self._checks.look()  # it may be about a few orders alone, and others wait\n",
+                "            self._checks.check_now()  # the silence may be of a few orders alone, and others wait\n",
                 "            pass\n",
             ),
         ),
@@ -588,6 +598,28 @@ MUTANTS = (
                 SCHEDULER,
                 "        self._count(entry, past_confirm=True)\n        self._go_on(entry, delay_s)\n",
                 "        self._go_on(entry, delay_s)\n",
+            ),
+        ),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="restart-counts-the-mailbox-as-passed",
+        wrong="After a restart of the actor what lies in its mailbox counts as past the queue, and then once more.",
+        endangers="F14 F32",
+        test="tests/unit/actors/stripe/test_scheduler.py::test_the_estimate_survives_a_restart",
+        edits=(Edit(ACTOR, "            mailbox.accepted - mailbox.depth,\n", "            mailbox.accepted,\n"),),
+        beyond=NO_LAW,
+    ),
+    Mutant(
+        name="cancellation-lengthens-the-estimate",
+        wrong="Each cancellation counts as one more charge in front of all that come later.",
+        endangers="F14 F20",
+        test="tests/unit/actors/stripe/test_scheduler.py::test_everything_released_ends_once",
+        edits=(
+            Edit(
+                SCHEDULER,
+                "        self._received += 1\n        self._gets_no_turn()\n        self._cancel(effect_id)\n",
+                "        self._received += 1\n        self._cancel(effect_id)\n",
             ),
         ),
         beyond=NO_LAW,

@@ -7,9 +7,9 @@ CARDS = "payment/adapters/stripe/cards.py"
 ERRORS = "payment/adapters/stripe/errors.py"
 REFUNDS = "payment/adapters/stripe/refunds.py"
 LIBRARY = "payment/adapters/stripe/library.py"
-TEXTS = "payment/adapters/stripe/texts.py"
+REDACTION = "payment/ops/redaction.py"
 
-REAL_ONES = "The simulation has a fake in the place of Stripe's library: this file is not run there."
+REAL_ONES = "The simulation has a fake instead of Stripe's library: this file is not run there."
 
 MUTANTS = (
     Mutant(
@@ -88,17 +88,17 @@ MUTANTS = (
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="look-without-its-charge",
-        wrong="A look does not ask for the intent's charge: whether it was given back is not seen.",
+        name="retrieve-without-its-charge",
+        wrong="A retrieve does not ask for the intent's charge: whether it was given back is not known.",
         endangers="L2 F49",
-        test="tests/unit/adapters/stripe/test_cards.py::test_a_look_asks_for_the_intent_with_its_charge",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_retrieve_asks_for_the_intent_with_its_charge",
         edits=(
             Edit(CARDS, '"get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})', '"get", _path_of(intent_id), {})'),
         ),
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="customer-who-cant-is-asked",
+        name="authentication-without-a-client-for-it",
         wrong="Where the client can't authenticate its customer, the bank may ask all the same: the order hangs.",
         endangers="L4 F45",
         test="tests/unit/adapters/stripe/test_cards.py::test_a_confirm_sends_the_card_and_what_the_client_can_do",
@@ -118,7 +118,7 @@ MUTANTS = (
         wrong="The answer with another intent than the one asked for is taken for it.",
         endangers="L1 L2",
         test="tests/unit/adapters/stripe/test_bodies.py::test_another_intent_than_the_one_asked_for_is_an_alarm",
-        edits=(Edit(BODIES, "    other = intent_id is not None and seen_id != intent_id\n", "    other = False\n"),),
+        edits=(Edit(BODIES, "    other = intent_id is not None and given_id != intent_id\n", "    other = False\n"),),
         beyond=REAL_ONES,
     ),
     Mutant(
@@ -207,15 +207,15 @@ MUTANTS = (
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="secret-in-stripes-words",
-        wrong="A client secret in Stripe's own words is passed on to logs.",
+        name="secret-in-stripes-message",
+        wrong="A client secret in Stripe's own message is passed on to logs.",
         endangers="F45",
         test="tests/unit/adapters/stripe/test_texts.py::test_a_secret_is_known_by_its_shape",
-        edits=(Edit(TEXTS, '    r"|\\b\\w+_secret_\\w*"  # client secrets: `pi_…_secret_…`\n', ""),),
+        edits=(Edit(REDACTION, "(pi_[A-Za-z0-9]+_secret_)", "(pi_[A-Z]+_secret_)"),),
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="card-in-stripes-words",
+        name="card-in-stripes-message",
         wrong="What the customer pays with is passed on where Stripe quotes it in a shape that we don't know.",
         endangers="F45",
         test="tests/unit/adapters/stripe/test_library.py::test_an_instrument_of_any_form_is_redacted",
@@ -224,9 +224,9 @@ MUTANTS = (
     ),
     Mutant(
         name="pending-charge-unseen",
-        wrong="A charge that is processing is not seen in a list.",
+        wrong="A charge that is processing is left out of a list.",
         endangers="L1 F47",
-        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_reported",
         edits=(Edit(BODIES, 'charge.get("status") == "pending"', 'charge.get("status") == "processing"'),),
         beyond=REAL_ONES,
     ),
@@ -284,7 +284,7 @@ MUTANTS = (
         name="replayed-refund-believed",
         wrong="A refund whose answer Stripe repeats from its store is called done, though it may have failed since.",
         endangers="L3 F44",
-        test="tests/unit/adapters/stripe/test_refunds.py::test_a_replayed_success_is_what_the_look_says",
+        test="tests/unit/adapters/stripe/test_refunds.py::test_a_replayed_success_is_what_the_read_shows",
         edits=(Edit(REFUNDS, 'if status == "succeeded" and not ended.replayed:', 'if status == "succeeded":'),),
         beyond=REAL_ONES,
     ),
@@ -293,7 +293,7 @@ MUTANTS = (
         wrong="A refund that has failed is taken for one that gives the charge back.",
         endangers="L3 F44",
         test="tests/unit/adapters/stripe/test_refunds.py::"
-        "test_a_refund_that_does_not_give_all_back_has_its_charge_looked_at",
+        "test_a_refund_that_does_not_give_all_back_has_its_charge_read",
         edits=(Edit(BODIES, 'return right and refund.get("status") == "succeeded" and type', "return right and type"),),
         beyond=REAL_ONES,
     ),
@@ -306,15 +306,15 @@ MUTANTS = (
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="lost-dispute-not-looked-for",
+        name="lost-dispute-not-read",
         wrong="A charge that the bank has given back is asked to be refunded for ever.",
         endangers="L3 F44",
         test="tests/unit/adapters/stripe/test_refunds.py::test_a_refund_of_a_charge_that_was_charged_back_finds_that",
         edits=(
             Edit(
                 REFUNDS,
-                "return seen if isinstance(seen, Refunded | ChargedBack) else Blocked(text=ended.text)",
-                "return seen if isinstance(seen, Refunded) else Blocked(text=ended.text)",
+                "return found if isinstance(found, Refunded | ChargedBack) else Blocked(text=ended.text)",
+                "return found if isinstance(found, Refunded) else Blocked(text=ended.text)",
             ),
         ),
         beyond=REAL_ONES,
@@ -333,7 +333,7 @@ MUTANTS = (
         name="failed-charge-found",
         wrong="A failed charge that Stripe lists is taken for a succeeded one.",
         endangers="L2 F15",
-        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_said",
+        test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_reported",
         edits=(
             Edit(
                 BODIES,
@@ -344,7 +344,7 @@ MUTANTS = (
         beyond=REAL_ONES,
     ),
     Mutant(
-        name="neighbours-charge-found",
+        name="another-services-charge-found",
         wrong="A charge of another service in the same transfer group is taken for ours.",
         endangers="L1 L2",
         test="tests/unit/adapters/stripe/test_bodies.py::test_a_listed_charge_belongs_by_its_metadata",
@@ -371,7 +371,7 @@ MUTANTS = (
         name="timeout-taken-as-not-sent",
         wrong="A confirm without an answer in time counts as one that never left.",
         endangers="L1 L2 F09 F10",
-        test="tests/unit/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_a_broken_call_ends_as_its_rule_says",
         edits=(Edit(ERRORS, "(TimeoutError,), Ending.UNCLEAR", "(TimeoutError,), Ending.UNREACHABLE"),),
         beyond=REAL_ONES,
     ),
@@ -379,7 +379,7 @@ MUTANTS = (
         name="decline-read-as-unclear",
         wrong="Stripe's 402 for a confirm is read as no answer.",
         endangers="L4 F15",
-        test="tests/unit/adapters/stripe/test_cards.py::test_a_decline_brings_stripes_code_and_words",
+        test="tests/unit/adapters/stripe/test_cards.py::test_a_decline_brings_stripes_code_and_message",
         edits=(
             Edit(
                 ERRORS,
@@ -393,7 +393,7 @@ MUTANTS = (
         name="server-error-read-as-decline",
         wrong="Stripe's 500 for a confirm is read as a decline.",
         endangers="L1 L2 F12",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -407,7 +407,7 @@ MUTANTS = (
         name="key-in-use-read-as-refused",
         wrong="409 for a key in use is read as a refusal of the confirm that is executing.",
         endangers="L1 L2 F13",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -421,7 +421,7 @@ MUTANTS = (
         name="bad-secret-key-refuses-orders",
         wrong="401 for our own key is read as a refusal of the charge, and orders are marked failed.",
         endangers="F36",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -435,7 +435,7 @@ MUTANTS = (
         name="stored-error-read-as-unclear",
         wrong="An error that is replayed for its key is taken for a new one: the key is tried for ever.",
         endangers="F12",
-        test="tests/unit/adapters/stripe/test_errors.py::test_a_replay_is_told_from_a_first_answer",
+        test="tests/unit/adapters/stripe/test_errors.py::test_a_replay_is_distinguished_from_a_first_answer",
         edits=(
             Edit(
                 ERRORS,
@@ -449,7 +449,7 @@ MUTANTS = (
         name="unexpected-state-read-as-refused",
         wrong="A confirm that finds its intent succeeded is read as a refusal of its card.",
         endangers="L1 L2 F05 F18",
-        test="tests/unit/adapters/stripe/test_cards.py::test_what_can_not_be_cancelled_or_confirmed_says_so",
+        test="tests/unit/adapters/stripe/test_cards.py::test_an_intent_that_can_not_be_cancelled_or_confirmed_is_in_an_unexpected_state",
         edits=(Edit(ERRORS, "         Ending.UNEXPECTED_STATE, CODES),\n", "         Ending.BAD_REQUEST, CODES),\n"),),
         beyond=REAL_ONES,
     ),
@@ -458,7 +458,7 @@ MUTANTS = (
         wrong="A key that Stripe knows with other parameters is read as a refusal, though the first request "
         "may have charged.",
         endangers="L1 L2 F16 F47",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,
@@ -472,7 +472,7 @@ MUTANTS = (
         name="another-accounts-intent-is-the-cards-fault",
         wrong="An intent of another Stripe account is read as a fault of the customer's card.",
         endangers="F48",
-        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_line_says",
+        test="tests/unit/adapters/stripe/test_errors.py::test_an_answer_ends_as_its_rule_says",
         edits=(
             Edit(
                 ERRORS,

@@ -1,4 +1,4 @@
-"""Wrongs of the house: who is replaced, when, and what becomes of what the dead had in hand."""
+"""Mutants of the service and its supervisor: restarts of actors, and their in-flight effects."""
 
 from tests.mutants.mutant import Edit, Mutant
 
@@ -8,24 +8,24 @@ SUPERVISOR = "payment/actors/runtime/supervisor.py"
 MUTANTS = (
     Mutant(
         name="restart-not-told",
-        wrong="The ledger is not told that an actor was replaced: what the dead one had in hand stays in its hands.",
+        wrong="The ledger does not receive that an actor was restarted: the dead actor's effects stay in flight.",
         endangers="L4 F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_callers_are_told",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_a_crashed_actor_is_replaced_and_its_pending_requests_fail",
         edits=(Edit(SUPERVISOR, "            self._context.on_restart(self.name)\n", ""),),
     ),
     Mutant(
         name="restart-told-if-there-is-room",
-        wrong="With the ledger's mailbox full, nobody tells it that an actor was replaced.",
+        wrong="With a full mailbox the ledger does not receive that an actor was restarted.",
         endangers="L4 F32 F39",
-        test="tests/unit/test_service.py::test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is",
+        test="tests/unit/test_service.py::test_a_restart_reaches_the_ledger_through_a_full_mailbox",
         edits=(Edit(SERVICE, "self._ledger.put(ActorRestarted(name)), name", "asyncio.sleep(0), name"),),
         beyond="No simulated load fills the ledger's mailbox of 4,000.",
     ),
     Mutant(
         name="never-gives-up",
-        wrong="An actor that dies again and again is replaced for ever.",
+        wrong="An actor that dies again and again is restarted for ever.",
         endangers="F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_above_0",
         edits=(Edit(SUPERVISOR, "if self._restarts > RESTARTS_MAX:", "if self._restarts > 100 * RESTARTS_MAX:"),),
         beyond="A process that does not exit breaks no law.",
     ),
@@ -39,15 +39,15 @@ MUTANTS = (
     ),
     Mutant(
         name="pause-taken-for-a-hang",
-        wrong="After the whole process was paused its actors are taken for hung, and replaced.",
+        wrong="After a pause of the whole process its actors count as hung, and are restarted.",
         endangers="F34",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_a_process_that_stood_still_does_not_blame_its_actors",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_a_process_that_stood_still_does_not_replace_its_actors",
         edits=(Edit(SUPERVISOR, "judge_from_s = now_s + self.spec.hang_s", "judge_from_s = now_s"),),
-        beyond="A restart too many breaks no law.",
+        beyond="A superfluous restart breaks no law.",
     ),
     Mutant(
         name="hang-not-noticed",
-        wrong="An actor that hangs is left hanging.",
+        wrong="An actor that hangs is never restarted.",
         endangers="L4 F32",
         test="tests/unit/actors/runtime/test_supervisor.py::test_a_hung_actor_is_noticed_and_replaced",
         edits=(
@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         name="drain-in-the-order-of-the-start",
-        wrong="The ledger is drained first, while those who tell it outcomes still work.",
+        wrong="The ledger is drained first, while the actors that send it outcomes still run.",
         endangers="F33",
         test="tests/unit/actors/runtime/test_supervisor.py::test_it_starts_in_order_and_stops_in_reverse",
         edits=(
@@ -70,13 +70,13 @@ MUTANTS = (
                 "        for child in self._children:\n            await child.drain()",
             ),
         ),
-        beyond="What is not drained is resumed: no law knows the difference.",
+        beyond="Undrained work is resumed later: no law notices the difference.",
     ),
     Mutant(
         name="gave-up-and-said-all-is-well",
-        wrong="A process that gave up exits with 0, and nobody starts it again.",
+        wrong="A process that gave up exits with 0, and its platform does not start it again.",
         endangers="L4 F32",
-        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_that_says_so",
+        test="tests/unit/actors/runtime/test_supervisor.py::test_too_many_restarts_end_the_process_with_a_code_above_0",
         edits=(
             Edit(
                 SUPERVISOR,
@@ -84,13 +84,13 @@ MUTANTS = (
                 "            if isinstance(error, GaveUp):\n                code = EX_OK\n",
             ),
         ),
-        beyond="The simulated platform starts a process again, whatever its code.",
+        beyond="The simulated platform starts a process again, whatever its exit code.",
     ),
     Mutant(
         name="dead-mailbox",
-        wrong="A new ledger begins with an empty mailbox: what waited in the old one is lost.",
+        wrong="A new ledger begins with an empty mailbox: the old one's messages are lost.",
         endangers="L4 F32",
-        test="tests/unit/test_service.py::test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one",
+        test="tests/unit/test_service.py::test_messages_wait_while_the_ledger_is_replaced",
         edits=(
             Edit(
                 SERVICE,

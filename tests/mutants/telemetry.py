@@ -1,8 +1,8 @@
-"""Wrongs of what an operator reads: gauges, alarms and log lines that would be silent, late, or endless."""
+"""Mutants of telemetry: gauges, alarms and log lines that would be missing, late, or endless."""
 
 from tests.mutants.mutant import Edit, Mutant
 
-NO_LAW = "No law is about what an operator reads."
+NO_LAW = "No law is about telemetry."
 
 BACKLOG = "payment/actors/ledger/backlog.py"
 STUCK = "payment/actors/ledger/stuck_log.py"
@@ -16,7 +16,7 @@ TEST_REFUSALS = "tests/unit/actors/http/test_refusals.py"
 MUTANTS = (
     Mutant(
         name="states-not-read",
-        wrong="The gauges of what is not settled are not set from what was read.",
+        wrong="The gauges of unsettled work are not set from the database.",
         endangers="F44",
         test=f"{TEST_BACKLOG}::TestGauges::test_a_blocked_refund_is_counted_after_a_restart",
         edits=(
@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         name="wait-begins-anew",
-        wrong="A task that is taken up anew has waited since then.",
+        wrong="A task that is issued again counts as waiting only since then.",
         endangers="F23",
         test=f"{TEST_BACKLOG}::TestFound::test_the_earliest_time_that_was_seen_counts",
         edits=(Edit(BACKLOG, "min(wait.since, self._known.get(wait.key, wait.since))", "wait.since"),),
@@ -70,9 +70,9 @@ MUTANTS = (
     ),
     Mutant(
         name="settled-by-half-a-read",
-        wrong="What an incomplete read does not show is logged as settled.",
+        wrong="Orders that an incomplete read does not return are logged as settled.",
         endangers="F25",
-        test=f"{TEST_STUCK}::TestLines::test_nothing_is_said_to_be_settled_where_not_all_was_read",
+        test=f"{TEST_STUCK}::TestLines::test_nothing_is_logged_as_settled_where_not_all_was_read",
         edits=(
             Edit(
                 STUCK,
@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stuck-a-line-each",
-        wrong="However many are stuck, each has a line.",
+        wrong="Each stuck order is logged, however many there are.",
         endangers="F39",
         test=f"{TEST_STUCK}::TestLines::test_many_are_one_line_with_a_count_and_the_oldest",
         edits=(Edit(STUCK, "if len(stuck) > (NAMED_LIMIT if", "if len(stuck) > (1_000 * NAMED_LIMIT if"),),
@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stuck-said-by-every-process",
-        wrong="What another process works on is logged here too, at once.",
+        wrong="Stuck orders of another process are logged here too, at once.",
         endangers="F34",
         test=f"{TEST_STUCK}::TestLines::test_what_another_process_has_is_its_own_line_for_five_minutes",
         edits=(Edit(STUCK, "self._reasons.is_another_s(wait, at) and age < ANOTHER_S", "False"),),
@@ -108,15 +108,15 @@ MUTANTS = (
     ),
     Mutant(
         name="last-words-for-ever",
-        wrong="What Stripe said of an order once is still said after it has settled that.",
+        wrong="Stripe's trouble with an order is still shown after it is settled.",
         endangers="F31",
-        test="tests/unit/actors/stripe/test_telemetry.py::test_what_stripe_says_of_one_order_is_kept_until_it_settles_that",
+        test="tests/unit/actors/stripe/test_telemetry.py::test_stripes_message_about_one_order_is_kept_until_that_order_is_answered",
         edits=(
             Edit(
                 "payment/actors/stripe/telemetry.py",
-                "        self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "        self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
                 "        if unsettled is not None:\n"
-                "            self._health.note_order(Dependency.STRIPE, entry.effect.order_id, unsettled)\n",
+                "            self._health.note_order(Dependency.STRIPE, entry.order_id, unsettled)\n",
             ),
         ),
         beyond=NO_LAW,
@@ -153,7 +153,7 @@ MUTANTS = (
     ),
     Mutant(
         name="true-decline-code-lost",
-        wrong="The log has the decline code that the customer is shown, not the bank's.",
+        wrong="The log has the decline code of the customer's answer, not the bank's.",
         endangers="F15",
         test=f"{TEST_REFUSALS}::TestCharges::test_a_hidden_decline_code_is_in_the_log_alone",
         edits=(
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         name="alarms-begin-at-one",
-        wrong="The counter of an alarm comes into being with the first one.",
+        wrong="The counter of an alarm does not exist before the first one.",
         endangers="F30",
         test="tests/unit/test_known_labels.py::test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero",
         edits=(
@@ -179,7 +179,7 @@ MUTANTS = (
     ),
     Mutant(
         name="dead-letter-without-alarm",
-        wrong="An order's event goes to the dead letters, and nobody is alarmed.",
+        wrong="An order's event becomes a dead letter without an alarm.",
         endangers="F30",
         test="tests/unit/actors/nats/test_actor.py::test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can",
         edits=(
@@ -193,7 +193,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cut-off-called-drained",
-        wrong="An actor whose drain was cut off is said to have drained.",
+        wrong="An actor whose drain was cut off is logged as drained.",
         endangers="F33",
         test="tests/unit/actors/runtime/test_supervisor.py::test_a_drain_that_never_ends_is_cut_at_its_deadline",
         edits=(Edit("payment/actors/runtime/supervisor.py", "self._ending = CUT_OFF", "self._ending = DRAINED"),),
@@ -203,7 +203,7 @@ MUTANTS = (
         name="lost-connection-without-a-reason",
         wrong="A lost connection to Stripe is named by the class of an exception.",
         endangers="F10",
-        test="tests/unit/adapters/stripe/test_texts.py::test_a_lost_connection_is_said_in_words",
+        test="tests/unit/adapters/stripe/test_texts.py::test_a_lost_connection_is_described_in_a_sentence",
         edits=(
             Edit(
                 "payment/adapters/stripe/texts.py",
@@ -215,7 +215,7 @@ MUTANTS = (
     ),
     Mutant(
         name="one-answer-takes-all-lines",
-        wrong="The same answer about one order takes every line that its user has in a second.",
+        wrong="Equal answers about one order use up the log lines that its user has in a second.",
         endangers="F39",
         test="tests/unit/actors/http/test_refusals.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
         edits=(Edit(REFUSALS, "SAME_LINES_PER_S = 3", "SAME_LINES_PER_S = USER_LINES_PER_S"),),

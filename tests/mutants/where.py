@@ -1,4 +1,4 @@
-"""`python -m tests.mutants.where`: the folder of the service that is imported here: a copy's, if it is one."""
+"""`python -m tests.mutants.where`: prints the folder of the imported service, which in a copy must be the copy's."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """`python -m tests.simulation`: many seeds on all cores, or one of them replayed. Exit code 1: a law was broken.
 
-Change together with: the targets `simulate` and `simulate-coverage` of the Makefile, and README's section on them.
+Change together with: the targets `simulate` and `simulate-coverage` of the Makefile, and docs/testing.md.
 """
 
 import argparse

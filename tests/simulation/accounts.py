@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import GIVEN_BACK, Attempt, AttemptState, Order, Task
+from payment.ports.cards import Charges, IntentAnswer
 from tests.simulation.clock import BEGINNING
 from tests.simulation.events import POISONS
 from tests.simulation.journal import (
@@ -49,6 +50,9 @@ from tests.support.fakes.cards import KEY_LIFE
 
 POISONOUS = frozenset(POISONS.values())
 CLOCK_FAULTS = frozenset({"clock jumps ahead", "clock jumps back"})
+
+_INTENT, _CHARGES = f"{IntentAnswer.__name__}(", f"{Charges.__name__}("
+"""How the repr of an outcome begins that brought an intent, or a list."""
 
 
 class Revision(NamedTuple):
@@ -281,10 +285,10 @@ class Accounts:
             self.failures_seen[entry.order_id, attempt.number] += attempt.state is AttemptState.AWAITING
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
-        if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith("Intent(")):
+        if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith(_INTENT)):
             # To repeat a create is how a look begins, and ends where an error is stored for it.
             self.looked_at[entry.who, entry.order_id] = self.index
-        elif entry.kind == "list" and entry.outcome.startswith("Charges("):
+        elif entry.kind == "list" and entry.outcome.startswith(_CHARGES):
             self.listed_s[entry.who, entry.order_id] = entry.at_s
 
     def _moved(self, entry: IntentMoved) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from payment.core.messages import RefusalReason
 from payment.ports.cards import NotYet, Obstacle, Refused
@@ -82,14 +82,18 @@ class RequestTwice(AtCall):
 
 
 class ErrorBefore(AtCall):
-    name, rows, hooks = "500 stored before acting", ("F12",), ANY_STRIPE
+    name = "500 stored before acting"
+    rows: ClassVar[tuple[str, ...]] = ("F12",)
+    hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.error_before = True
 
 
 class ErrorAfter(AtCall):
-    name, rows, hooks = "500 stored after acting", ("F12",), ANY_STRIPE
+    name = "500 stored after acting"
+    rows: ClassVar[tuple[str, ...]] = ("F12",)
+    hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.error_after = True
@@ -98,11 +102,15 @@ class ErrorAfter(AtCall):
 class CreateErrors(ErrorAfter):
     """The intent is there, its id is not known, and its key says so for a day: the next number is used."""
 
-    name, rows, hooks = "500 stored for a create's key", ("F12",), CREATE
+    name = "500 stored for a create's key"
+    rows = ("F12",)
+    hooks = CREATE
 
 
 class RefundErrorBefore(ErrorBefore):
-    name, rows, hooks = "500 stored for a refund's key", ("F23", "F44"), ("stripe.refund",)
+    name = "500 stored for a refund's key"
+    rows = ("F23", "F44")
+    hooks = ("stripe.refund",)
 
 
 class AmountRefused(AtCall):

@@ -103,7 +103,7 @@ def _number(order: Order | None) -> int:
 def _looks(order: Order, holder: str) -> bool:
     """Whether a process is looking at the order's intent, by a document."""
     task = order.intent.task if order.intent else None
-    return task is not None and task.kind is TaskKind.LOOK and task.holder == holder
+    return task is not None and task.kind is TaskKind.RETRIEVE and task.holder == holder
 
 
 def _holder(order: Order, number: int) -> str | None:

@@ -22,6 +22,7 @@ from payment.core.order import (
     Intent,
     IntentState,
     Order,
+    OutboxEvent,
     TaskKind,
 )
 from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied, tasks_of
@@ -34,7 +35,7 @@ FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_se
 OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
 OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
 """States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
-LONGEST_WATCH = timedelta(seconds=60)
+LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
 REFUSAL_SAID_WITHIN_S = 10.0
 """An operator can act only on what `/readyz` and the log say."""
 COMMIT_S = 45.0
@@ -148,9 +149,14 @@ def exposed_intents_are_watched(entry: Wrote, _books: Accounts) -> Iterator[Brea
 def awaiting_intents_are_looked_at(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
     order, attempt = entry.order, entry.order.unsettled
     task = order.intent.task if order.intent is not None else None
-    if attempt is None or attempt.state is not AttemptState.AWAITING or task is None or task.kind is not TaskKind.WATCH:
+    if (
+        attempt is None
+        or attempt.state is not AttemptState.AWAITING
+        or task is None
+        or task.kind is not TaskKind.RECHECK_LATER
+    ):
         return
-    if task.due > task.issued + LONGEST_WATCH:
+    if task.due > task.issued + LONGEST_RETRIEVAL_DELAY:
         yield order.id, f"it is looked at {(task.due - task.issued).total_seconds():.0f} s later"
     if order.expires_at is not None and task.issued < order.expires_at < task.due:
         yield order.id, f"it expires at {order.expires_at}, and is looked at {task.due}"
@@ -304,6 +310,15 @@ def only_poison_is_buried(entry: DeadLetterKept, accounts: Accounts) -> Iterator
         yield order_of(event), f"{entry.identity} is a dead letter, and nothing is wrong with it: {entry.error}"
 
 
+def _payload(payment_id: str, order_id: str, event: OutboxEvent) -> dict[str, str | None]:
+    payload: dict[str, str | None] = {"id": payment_id, "orderId": order_id, "stripeId": event.stripe_id}
+    if event.refund_id:
+        payload["refundId"] = event.refund_id
+    if event.dispute_id:
+        payload |= {"disputeId": event.dispute_id, "status": event.status}
+    return payload
+
+
 @step(Stored, law="no event on the bus that the store does not hold (L2, F06, F42)")
 def events_follow_writes(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
     if entry.subject in INCOMING_SUBJECTS or accounts.restored:
@@ -312,9 +327,7 @@ def events_follow_writes(entry: Stored, accounts: Accounts) -> Iterator[Breach]:
     order_id = payload["orderId"]
     order = accounts.orders.get(order_id)
     held = [
-        {"id": order.payment.id, "orderId": order.id, "stripeId": event.stripe_id}
-        | ({"refundId": event.refund_id} if event.refund_id else {})
-        | ({"disputeId": event.dispute_id, "status": event.status} if event.dispute_id else {})
+        _payload(order.payment.id, order.id, event)
         for event in (order.outbox if order and order.payment else ())
         if order and order.payment and event.subject == entry.subject
     ]

@@ -1,6 +1,6 @@
 """What is said of a store that charges can't use (F52): in readiness, in the log, and to customers.
 
-Change together with: `checks`, `payment.actors.ledger.store_state`, `payment.actors.ledger.commit_log`.
+Change together with: `checks`, `payment.actors.ledger.store_state`, `payment.actors.ledger.telemetry`.
 """
 
 from collections.abc import Iterator

@@ -151,7 +151,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, draw: Callable[[], float], uncaught: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         # Called for every future and task: in C, where it costs half. `bool()` is False: no debugging.
-        self.get_debug = bool  # type: ignore[assignment]
+        self.get_debug = bool  # type: ignore[method-assign]
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._now_s = START_S
         self._draw = draw

@@ -97,6 +97,11 @@ def at(journal: Journal, kind: type[E], which: Callable[[E], bool] = lambda _: T
     return next(n for n, entry in enumerate(journal) if isinstance(entry, kind) and which(entry))
 
 
+def first(journal: Journal, kind: type[E], which: Callable[[E], bool] = lambda _: True) -> E:
+    """The first entry of a kind."""
+    return next(entry for entry in journal if isinstance(entry, kind) and which(entry))
+
+
 def changed(journal: Journal, kind: type[E], which: Callable[[E], bool], **fields: object) -> Journal:
     """With some fields of the first such entry changed."""
     number = at(journal, kind, which)

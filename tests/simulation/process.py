@@ -52,7 +52,7 @@ class _Uncounted:
 class _NoMetrics(Metrics):
     """Nothing decides by metrics, and nobody asks a simulated process for them."""
 
-    def _counter(self, *_: object) -> Any:
+    def _counter(self, *_: object, **_by_name: object) -> Any:
         return _UNCOUNTED
 
     _counters = _gauge = _gauges = _histogram = _histograms = _counter

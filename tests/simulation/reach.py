@@ -71,7 +71,7 @@ UNMET_PAIRS |= {
     (AttemptState.AWAITING, Trigger.UNWANTED): AT_ONCE,
     (AttemptState.DECLINED, Trigger.UNWANTED): RARE,
     (AttemptState.DECLINED, Trigger.GIVEN_BACK): RARE,
-    (AttemptState.AWAITING, Trigger.CANCELED_DEAD): RARE,
+    (AttemptState.AWAITING, Trigger.CANCELED_UNPAYABLE): RARE,
     (AttemptState.AWAITING, Trigger.GIVEN_BACK): RARE,
     (AttemptState.CANCELLING, Trigger.GIVEN_BACK): RARE,
     (AttemptState.BLOCKED, Trigger.CANCELLED): RARE,

@@ -105,8 +105,8 @@ class Rest:
 
     def _at_rest(self) -> bool:
         world = self._world
-        busy = world.carrier.flying or world.bus.unsettled or any(errand.waits for errand in world.errands)
-        busy = busy or world.stripe.coming or world.edits.coming
+        busy = bool(world.carrier.flying or world.bus.unsettled or world.stripe.coming or world.edits.coming)
+        busy = busy or any(errand.waits for errand in world.errands)
         busy = busy or any(order.recheck is not None for order in world.database.orders())
         return not busy and world.next_event_s() is None and all(self._blocked(order) for order in world.orders_due())
 
@@ -192,4 +192,4 @@ def awaits_a_customer(order: Order) -> bool:
     """Whether all that is due of an order is a look at an intent that a customer may pay by."""
     tasks = tasks_of(order)
     intent = order.intent
-    return intent is not None and tasks == [intent.task] and tasks[0].kind is TaskKind.WATCH
+    return intent is not None and tasks == [intent.task] and tasks[0].kind is TaskKind.RECHECK_LATER

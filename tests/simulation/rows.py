@@ -2,7 +2,7 @@
 
 A fault that strikes where nothing was under way meets nothing. So each row has a small function under `@row`, which
 sees an entry and the books before it and says whether this is the row's moment. Its docstring says what that moment is.
-The moments stand in the `rows_of_*` files. Change together with: the table in ARCHITECTURE.md, `reach`.
+The moments stand in the `rows_of_*` files. Change together with: the table in docs/faults.md, `reach`.
 """
 
 from collections import defaultdict

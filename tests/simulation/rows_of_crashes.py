@@ -1,6 +1,6 @@
 """When the rows about processes that die, stop, stand or crash are met.
 
-Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
+Each docstring says what the moment is. Change together with: `rows`, the table in docs/faults.md.
 """
 
 from collections.abc import Iterator

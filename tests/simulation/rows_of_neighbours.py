@@ -1,6 +1,6 @@
 """When the rows about events, the store, the bus, customers and clocks are met.
 
-Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
+Each docstring says what the moment is. Change together with: `rows`, the table in docs/faults.md.
 """
 
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED

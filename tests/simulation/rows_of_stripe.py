@@ -1,6 +1,6 @@
 """When the rows about Stripe, charges, customers at their banks and refunds are met.
 
-Each docstring says what the moment is. Change together with: `rows`, the table in ARCHITECTURE.md.
+Each docstring says what the moment is. Change together with: `rows`, the table in docs/faults.md.
 """
 
 from payment.core.messages import IntentStatus

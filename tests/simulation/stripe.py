@@ -163,7 +163,8 @@ class SimStripe:
     def _spread(self, what: str, between: tuple[float, float]) -> float:
         """Small ones as often as large ones."""
         least, most = between
-        return round(least * (most / least) ** self._world.chances.next(what), 3)
+        factor: float = (most / least) ** self._world.chances.next(what)
+        return round(least * factor, 3)
 
     def _disputed(self, dispute: Dispute) -> None:
         world = self._world

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from payment.core.messages import IntentStatus
-from payment.core.order import AttemptState, IntentState, Order, OrderStatus, Payment, Task, Trigger
+from payment.core.order import AttemptState, IntentState, Order, OrderStatus, Trigger
 from tests.simulation import laws_of_money, laws_of_paper, laws_of_the_store
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
@@ -39,6 +39,7 @@ from tests.simulation.planted import (
     broken,
     changed,
     earlier,
+    first,
     good,
     twice,
     with_attempt,
@@ -47,6 +48,7 @@ from tests.simulation.planted import (
     written,
 )
 from tests.simulation.stripe import instrument_of
+from tests.unit.core.builders import of_kind, present
 
 DAY_S = 86_400.0
 UNKNOWN_OUTCOME = b'{"errors":[{"code":"outcome_unknown","message":"outcome unknown: repeat the same request"}]}'
@@ -72,14 +74,14 @@ def on(subject: str) -> Callable[[Stored], bool]:
     return lambda entry: entry.subject == subject
 
 
-def state_of_o1(state: AttemptState) -> Callable[[object], bool]:
+def state_of_o1(state: AttemptState) -> Callable[[Order], bool]:
     return lambda order: order.id == "o1" and bool(order.attempts) and order.attempts[0].state is state
 
 
 def rewritten(journal: Journal, **fields: object) -> Journal:
     """With the last document of o1 written once more."""
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Wrote) and entry.order.id == "o1")
-    entry = journal[number]
+    entry = of_kind(Wrote, journal[number])
     order = structs.replace(entry.order, rev=entry.order.rev + 1, **fields)
     journal.insert(number + 1, structs.replace(entry, order=order))
     return journal
@@ -88,10 +90,10 @@ def rewritten(journal: Journal, **fields: object) -> Journal:
 def second_attempt(journal: Journal) -> Journal:
     """With another attempt on o1, which is paid."""
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Wrote) and entry.order.id == "o1")
-    order = journal[number].order
+    order = of_kind(Wrote, journal[number]).order
     confirming = AttemptState.CONFIRMING
     extra = structs.replace(order.attempts[0], number=2, token_hash="another", charge_id=None, state=confirming)
-    payment = structs.replace(order.payment, attempts=(*order.attempts, extra))
+    payment = structs.replace(present(order.payment), attempts=(*order.attempts, extra))
     return rewritten(journal, payment=payment)
 
 
@@ -106,7 +108,7 @@ def charged_again(journal: Journal) -> Journal:
     return twice(journal, StripeCharged, paid("o1"), charge_id="ch_9", intent_id="pi_9")
 
 
-def only_created_again(order: object) -> object:
+def only_created_again(order: Order) -> Order:
     return structs.replace(order, status=OrderStatus.CREATED)
 
 
@@ -119,8 +121,9 @@ def late(journal: Journal) -> Journal:
 def taken_over(journal: Journal) -> Journal:
     """With the confirm of o1 held by another process, which sends it."""
     number = at(journal, StripeSent, is_confirm)
-    entry = journal[at(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))]
-    order = with_intent(entry.order, task=structs.replace(entry.order.intent.task, holder="p2#another"))
+    entry = first(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))
+    task = present(present(entry.order.intent).task)
+    order = with_intent(entry.order, task=structs.replace(task, holder="p2#another"))
     journal[number] = structs.replace(journal[number], who="p2")
     journal.insert(number, structs.replace(entry, order=structs.replace(order, rev=order.rev + 1)))
     return journal
@@ -137,22 +140,27 @@ def intent_of(order_id: str, status: IntentStatus) -> Callable[[IntentMoved], bo
     return lambda entry: entry.order_id == order_id and entry.status is status
 
 
-def awaits(order: object) -> bool:
+def awaits(order: Order) -> bool:
     return order.id == "o5" and bool(order.attempts) and order.attempts[0].state is AttemptState.AWAITING
 
 
-def renamed(payment: Payment) -> Payment:
-    return structs.replace(payment, id="another")
+def renamed(order: Order) -> Order:
+    return structs.replace(order, payment=structs.replace(present(order.payment), id="another"))
 
 
-def later(task: Task) -> Task:
-    return structs.replace(task, due=task.due + timedelta(hours=1))
+def looked_at_later(order: Order) -> Order:
+    task = present(present(order.intent).task)
+    return with_intent(order, task=structs.replace(task, due=task.due + timedelta(hours=1)))
+
+
+def expired_earlier(order: Order) -> Order:
+    return structs.replace(order, expires_at=present(order.expires_at) - timedelta(hours=1))
 
 
 def failed_and_awaited(journal: Journal) -> Journal:
     """With five looks at o5 that say that its customer has failed."""
     number = at(journal, StripeAnswered, lambda entry: entry.kind == "retrieve" and entry.order_id == "o5")
-    outcome = journal[number].outcome.replace("requires_action", "requires_payment_method")
+    outcome = of_kind(StripeAnswered, journal[number]).outcome.replace("requires_action", "requires_payment_method")
     return [*journal[:number], *[structs.replace(journal[number], outcome=outcome)] * 5, *journal[number + 1 :]]
 
 
@@ -172,7 +180,7 @@ def awake_too_long(journal: Journal) -> Journal:
     return [*journal[: number + 1], Awake(40.0, "world", 30.0), *journal[number + 1 :]]
 
 
-def given_back(order: object) -> bool:
+def given_back(order: Order) -> bool:
     return order.id == "o2" and order.recheck is not None
 
 
@@ -219,9 +227,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "a payment's id is drawn": (
         "payment ids and the keys of creates",
-        lambda j: written(
-            j, lambda o: o.id == "o1" and o.rev == 2, lambda o: structs.replace(o, payment=renamed(o.payment))
-        ),
+        lambda j: written(j, lambda o: o.id == "o1" and o.rev == 2, renamed),
     ),
     "an intent is open again": (
         "what is absorbing",
@@ -241,7 +247,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "an awaiting intent is looked at in an hour": (
         "an intent that awaits its customer",
-        lambda j: written(j, awaits, lambda o: with_intent(o, task=later(o.intent.task))),
+        lambda j: written(j, awaits, looked_at_later),
     ),
     "a customer is awaited on a cancelled order": (
         "no attempt begins to await",
@@ -249,7 +255,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "a customer is awaited after the order expired": (
         "no attempt begins to await",
-        lambda j: written(j, awaits, lambda o: structs.replace(o, expires_at=o.expires_at - timedelta(hours=1))),
+        lambda j: written(j, awaits, expired_earlier),
     ),
     "a customer who failed is awaited on": ("a customer who failed", failed_and_awaited),
     "a card is kept after it was charged": (
@@ -260,11 +266,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "the payment's id changes": (
         "what is absorbing",
-        lambda j: written(
-            j,
-            state_of_o1(AttemptState.PAID),
-            lambda o: structs.replace(o, payment=structs.replace(o.payment, id="another")),
-        ),
+        lambda j: written(j, state_of_o1(AttemptState.PAID), renamed),
     ),
     "an attempt begins on a paid order": ("a new attempt begins only", second_attempt),
     "due is not set with the intent": (
@@ -294,7 +296,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "only what can't be applied",
         lambda j: [
             *j[:-1],
-            DeadLetterKept(9.0, "p1", "x", "order:cancelled", j[at(j, Stored, on("order:cancelled"))].data, "bad"),
+            DeadLetterKept(9.0, "p1", "x", "order:cancelled", first(j, Stored, on("order:cancelled")).data, "bad"),
             j[-1],
         ],
     ),
@@ -437,7 +439,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "a kept charge is given back": (
         "a refund only for",
         lambda j: twice(
-            j, StripeRefunded, lambda _: True, refund_id="re_9", charge_id=j[at(j, StripeCharged, paid("o1"))].charge_id
+            j, StripeRefunded, lambda _: True, refund_id="re_9", charge_id=first(j, StripeCharged, paid("o1")).charge_id
         ),
     ),
     "two charges are kept at rest": ("L1: an order keeps", charged_again),

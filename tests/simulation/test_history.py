@@ -12,7 +12,8 @@ from payment.core.order import AttemptState, CancelReason, OrderStatus
 from tests.simulation.checks import violations
 from tests.simulation.history import NOTHING_CHARGED
 from tests.simulation.journal import Looked, Pressed, Replied, Saw, StripeAnswered, Struck, Unanswered, Wrote
-from tests.simulation.planted import Journal, at, broken, changed, earlier, good, with_attempt, without
+from tests.simulation.planted import Journal, at, broken, changed, earlier, first, good, with_attempt, without
+from tests.unit.core.builders import of_kind
 
 EXPLAINED = "a reply is explained"
 SEEN = "what is seen of a payment"
@@ -119,7 +120,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
 def _gave_way(journal: Journal) -> Journal:
     """With a request for o5 with another card, before which the first one gave way, answered in the meantime."""
     number = at(journal, Wrote, lambda e: e.order.id == "o5" and e.order.attempts[:1] != () and e.order.rev == 6)
-    entry, pressed = journal[number], journal[at(journal, Pressed, lambda e: e.who == "c5")]
+    entry, pressed = of_kind(Wrote, journal[number]), first(journal, Pressed, lambda e: e.who == "c5")
     superseded = with_attempt(entry.order, 1, cancel_reason=CancelReason.SUPERSEDED)
     journal[number] = structs.replace(entry, order=structs.replace(superseded, status=OrderStatus.CREATED))
     reported = Replied(entry.at_s, "c5", 99, "o5", "u1", "tok_amex", 503, error(f"Away; {NOTHING_CHARGED}"), 1)
@@ -129,15 +130,15 @@ def _gave_way(journal: Journal) -> Journal:
 
 
 def _with_secret(journal: Journal, customer: str, secret: str) -> Journal:
-    body = json.loads(journal[at(journal, Replied, to(customer))].body) | {"clientSecret": secret}
+    body = json.loads(first(journal, Replied, to(customer)).body) | {"clientSecret": secret}
     return changed(journal, Replied, to(customer), body=json.dumps(body).encode())
 
 
 def _secret_again(journal: Journal, customer: str) -> Journal:
     """With the last answer to a customer in place of the first one, which had the secret."""
-    first = journal[at(journal, Replied, to(customer))]
+    answer = first(journal, Replied, to(customer))
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Replied) and entry.who == customer)
-    journal[number] = structs.replace(journal[number], status=first.status, body=first.body)
+    journal[number] = structs.replace(journal[number], status=answer.status, body=answer.body)
     return journal
 
 
@@ -149,13 +150,12 @@ def _moved_to_the_end(journal: Journal, customer: str) -> Journal:
 
 
 def _pending_of(journal: Journal, customer: str) -> bytes:
-    body = json.loads(journal[at(journal, Replied, to(customer))].body)
+    body = json.loads(first(journal, Replied, to(customer)).body)
     return json.dumps({"id": body["id"], "orderId": body["orderId"], "status": "pending"}).encode()
 
 
 def _seen(journal: Journal, customer: str, status: str) -> Journal:
-    number = at(journal, Saw, lambda entry: entry.who == customer)
-    body = json.loads(journal[number].body) | {"status": status}
+    body = json.loads(first(journal, Saw, lambda entry: entry.who == customer).body) | {"status": status}
     return changed(journal, Saw, lambda entry: entry.who == customer, body=json.dumps(body).encode())
 
 
@@ -204,7 +204,7 @@ def test_who_heard_nothing_explains_an_attempt() -> None:
     """A request whose connection broke may well have begun one."""
     journal = good()
     number = at(journal, Replied, to("c2"))
-    answer = journal[number]
+    answer = of_kind(Replied, journal[number])
     journal[number] = Unanswered(answer.at_s, "c2", answer.request_no, "connection reset")
     assert not any(each.startswith(NOT_DENIED) for each in broken(journal))
 

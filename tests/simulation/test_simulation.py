@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from payment.actors.nats import event_payloads as events
+from payment.core.money import minor_units
 from payment.core.order import TABLE
 from tests.simulation.__main__ import main
 from tests.simulation.faults import FAULTS
@@ -22,6 +24,8 @@ from tests.simulation.runner import reported, run_chunk, run_seeds, smallest, ve
 from tests.simulation.simulate import simulate
 
 SEEDS = 60
+GROUPS = ("rows", "faults", "states", "pairs")
+"""What a report counts, in the order of the fields of `Reach`."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,12 +48,8 @@ def test_a_run_of_workers_counts_every_seed(capsys: pytest.CaptureFixture[str]) 
 @contextmanager
 def prices_are_a_cent_too_high() -> Iterator[None]:
     """A planted wrong, in whatever imports it from here on."""
-    right = events.minor_units
-    events.minor_units = lambda price, currency: right(price, currency) + 1
-    try:
+    with mock.patch.object(events, "minor_units", lambda price, currency: minor_units(price, currency) + 1):
         yield
-    finally:
-        events.minor_units = right
 
 
 @pytest.mark.slow
@@ -130,8 +130,8 @@ def test_what_is_rare_is_not_asked_of_a_short_run() -> None:
 def test_the_last_report_met_all_that_it_must() -> None:
     """A pair that the report shows at zero has its reason in `UNMET_PAIRS`."""
     report = last_report()
-    counts = {group: Counter(report[group]) for group in ("rows", "faults", "states", "pairs")}
-    assert Reach(seeds=report["seeds"], **counts).unmet(FAULTS) == []
+    met = Reach(report["seeds"], report["entries"], *(Counter(report[each]) for each in GROUPS))
+    assert met.unmet(FAULTS) == []
 
 
 def test_the_report_counts_rows_states_and_pairs() -> None:

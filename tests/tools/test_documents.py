@@ -1,115 +1,40 @@
-"""The parts of the documents that are made from the code, and what the documents say by hand of the tree beside it.
+"""The documents: their generated parts are fresh, their links lead somewhere, and what they name exists.
 
-The last tests read the real documents: a table of README is compared with the code once more here, by names alone, so
-that a maker that leaves something out is found too.
+A generated table is compared with the code once more here, by names alone, so that a function of `tools.generated`
+that leaves something out is found too.
 """
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cogapp import Cog  # type: ignore[import-untyped]
 
 from payment.actors.http.routes import ROUTES
 from payment.core.order import TABLE, AttemptState
 from payment.ops.log_schema import FIELDS, Event
 from payment.ops.metrics import Metrics
 from payment.settings.environment import VARIABLES
-from tools.documents import DOCUMENTS, MAKERS, ROOT, made, problems, write
-from tools.made import LIMITS, states
+from tools import generated
+from tools.markdown import first_sentence
 
+ROOT = Path(__file__).parents[2]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-HAND_WRITTEN = (
-    *DOCUMENTS,
-    "CHANGELOG.md",
-    "docs/evidence.md",
-    "docs/front-end.md",
-    *(path.relative_to(ROOT).as_posix() for path in DECISIONS),
-)
+GENERATED = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "tests/FAULTS.md",
+]
+"""The documents that the Makefile gives to cog."""
+DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*GENERATED, ROOT / "CHANGELOG.md", *DECISIONS)]
+REFERENCE = [name for name in DOCUMENTS if "decisions" not in name and name != "CHANGELOG.md"]
+"""The documents that speak of today's code only."""
 FOLDERS = ("payment", "tests", "tools", ".ci")
-COLOURS = {"colours": lambda: "red\nblue"}
-STALE = "Before.\n<!-- made: colours -->\ngreen\n<!-- /made -->\nAfter.\n"
-FRESH = "Before.\n<!-- made: colours -->\nred\nblue\n<!-- /made -->\nAfter.\n"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "README.md").write_text(STALE)
-    for name in DOCUMENTS[1:]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("By hand.\n")
-    return tmp_path
-
-
-def test_a_part_is_made_anew_and_the_rest_is_left() -> None:
-    """Only what stands between the marks changes, and making twice changes nothing."""
-    assert made(STALE, COLOURS) == FRESH
-    assert made(FRESH, COLOURS) == FRESH
-
-
-def test_a_stale_part_is_found_and_mended(root: Path) -> None:
-    """`make docs-check` fails until `make docs` was run."""
-    assert problems(root, COLOURS) == ["README.md: stale; run make docs"]
-    write(root, COLOURS)
-    assert problems(root, COLOURS) == []
-
-
-def test_a_part_without_a_maker_and_a_maker_without_a_part_are_found(root: Path) -> None:
-    """Nothing goes stale unseen."""
-    assert problems(root, {"shapes": lambda: ""}) == ["README.md: nobody makes colours", "no document shows shapes"]
-
-
-def test_the_documents_say_what_the_code_says() -> None:
-    """No made part of README.md or ARCHITECTURE.md is stale, unknown or missing."""
-    assert problems(ROOT, MAKERS) == []
-
-
-def part(document: str, name: str) -> str:
-    """A made part of a real document."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return text.split(f"<!-- made: {name} -->\n", 1)[1].split("<!-- /made -->", 1)[0]
-
-
-def first_cells(name: str) -> list[str]:
-    """What stands in the first column of one of README's made tables."""
-    rows = part("README.md", name).strip().splitlines()[2:]
-    return [row.split(" | ")[0].strip("| `") for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("variables", [variable.name for variable in VARIABLES]),
-        ("routes", [f"{route.method} {route.template}" for route in ROUTES]),
-        ("metrics", [row.name for row in Metrics().table()]),
-        ("log events", [event.value for event in Event]),
-        ("log fields", list(FIELDS)),
-    ],
-)
-def test_a_table_of_readme_lists_exactly_what_there_is(name: str, words: list[str]) -> None:
-    """Variables, routes, metrics, log events and fields: nothing is left out, nothing is made up."""
-    assert first_cells(name) == words
-
-
-def test_every_alarm_says_what_to_do() -> None:
-    """README's table of alarms has a row for each that the vocabulary calls one, and no other."""
-    table = document("README.md").split("### Alarms\n", 1)[1].split("\n#", 1)[0]
-    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert sorted(rows) == sorted(event.value for event in Event if event.meaning.startswith("ALARM"))
-
-
-def test_the_diagram_shows_every_state_and_every_change() -> None:
-    """As many arrows as the table of states has pairs of different states, and one for each beginning."""
-    changes = {(state, after) for (state, _), after in TABLE.items() if state is not after}
-    assert states().count(" --> ") == len(changes) + 2
-    assert all(f'"{state.value}" as {state.name}' in states() for state in AttemptState)
-
-
-def test_the_limits_are_named_as_they_are() -> None:
-    """Each has its constant, and no sentence lost its number."""
-    for module, name, what, _ in LIMITS:
-        assert hasattr(module, name)
-        assert "{}" in what
+PROLOGUE = "from tools import generated"
+README_LINES, ARCHITECTURE_LINES = 150, 250
 
 
 def document(name: str) -> str:
@@ -121,32 +46,128 @@ def sources(*folders: str) -> Iterator[Path]:
         yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".sh"})
 
 
+# ----------------------------------------------------------------------------------------------------- generated parts
+
+
+def test_generated_parts_say_what_the_code_says() -> None:
+    """`make docs-check` passes: otherwise run `make docs` and commit the result."""
+    assert Cog().main(["cog", "--check", "-p", PROLOGUE, *map(str, GENERATED)]) == 0
+
+
+def test_a_stale_part_is_found(tmp_path: Path) -> None:
+    """cog compares what is written with what the code says now."""
+    text = document("docs/sandbox.md").replace("`drop_before`, ", "")
+    (tmp_path / "sandbox.md").write_text(text, encoding="utf-8")
+    assert Cog().main(["cog", "--check", "-p", PROLOGUE, str(tmp_path / "sandbox.md")]) != 0
+
+
+def test_each_generated_part_is_shown_once() -> None:
+    """No function of `tools.generated` is left without a document, and no document calls one that is not there."""
+    called = [name for path in GENERATED for name in re.findall(r"cog\.outl\(generated\.(\w+)\(\)\)", path.read_text())]
+    functions = inspect.getmembers(generated, inspect.isfunction)
+    parts = [name for name, function in functions if function.__module__ == generated.__name__]
+    assert sorted(called) == [name for name in parts if not name.startswith("_")]
+
+
+def first_cells(name: str, part: str) -> list[str]:
+    """The first column of a generated table of a document."""
+    text = document(name).split(f"cog.outl(generated.{part}())", 1)[1].split("<!-- [[[end]]] -->", 1)[0]
+    return [row.split(" | ")[0].strip("| `") for row in text.strip().splitlines()[3:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "words"),
+    [
+        ("docs/configuration.md", "variables", [variable.name for variable in VARIABLES]),
+        ("docs/api.md", "routes_of_http", [f"{route.method} {route.template}" for route in ROUTES]),
+        ("docs/log-and-metrics.md", "metrics", [row.name for row in Metrics().table()]),
+        ("docs/log-and-metrics.md", "log_events", [event.value for event in Event]),
+        ("docs/log-and-metrics.md", "log_fields", list(FIELDS)),
+    ],
+)
+def test_a_reference_lists_exactly_what_there_is(name: str, part: str, words: list[str]) -> None:
+    """Variables, routes, metrics, log events and fields: nothing is left out, and nothing is invented."""
+    assert first_cells(name, part) == words
+
+
+def test_every_alarm_says_what_to_do() -> None:
+    """The table of alarms has a row for each event that the log schema calls one, and no other."""
+    table = document("docs/operations.md").split("## Alarms\n", 1)[1].split("\n#", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(rows) == sorted(event.value for event in Event if event.meaning.startswith("ALARM"))
+
+
+def test_the_diagram_shows_every_state_and_every_change() -> None:
+    """It has an arrow for each pair of different states in the table, and one for each beginning."""
+    changes = {(state, after) for (state, _), after in TABLE.items() if state is not after}
+    assert generated.states().count(" --> ") == len(changes) + 2
+    assert all(f" {state.name.lower()}" in generated.states() for state in AttemptState)
+
+
+def test_the_limits_are_named_as_they_are() -> None:
+    """Each has its constant, and no sentence has lost its number."""
+    for module, name, what, _ in generated.LIMITS:
+        assert hasattr(module, name)
+        assert "{}" in what
+
+
+def test_the_tree_describes_every_package() -> None:
+    """A package without a docstring would be a name without an explanation."""
+    rows = generated.tree().splitlines()[2:]
+    assert all(row.rstrip(" |").endswith((".", "?")) for row in rows)
+    packages = [path.parent for path in (ROOT / "payment").rglob("__init__.py")]
+    assert all(f"`{path.relative_to(ROOT)}/`" in generated.tree() for path in packages if path.name != "payment")
+
+
+@pytest.mark.parametrize(
+    ("docstring", "sentence"),
+    [("", ""), ("One\ntwo. Three.\n\nFour.", "One two."), ("Does it? Yes.", "Does it?"), ("No stop", "No stop.")],
+)
+def test_a_docstring_gives_its_first_sentence(docstring: str, sentence: str) -> None:
+    """On one line, with its full stop."""
+    assert first_sentence(docstring) == sentence
+
+
+# -------------------------------------------------------------------------------------------------- hand-written parts
+
+
+def test_the_first_documents_are_short() -> None:
+    """README is read in minutes, and ARCHITECTURE in a quarter of an hour."""
+    assert len(document("README.md").splitlines()) <= README_LINES
+    assert len(document("ARCHITECTURE.md").splitlines()) <= ARCHITECTURE_LINES
+
+
 def slug(heading: str) -> str:
-    """The anchor that a heading gets."""
+    """Returns the anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("name", HAND_WRITTEN)
+def anchors(path: Path) -> set[str]:
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
-    """A relative link names a file that exists, an anchor a heading."""
-    text = document(name)
-    anchors = {f"#{slug(heading)}" for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if not target.startswith("https://"):
-            path = (ROOT / name).parent / target
-            assert target in anchors or path.exists(), f"{name}: nothing is at {target}"
+    """A relative link names a file that exists, an anchor a heading of that file."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", document(name)):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), f"{name}: nothing is at {target}"
+        assert not anchor or anchor in anchors(path), f"{name}: {file or name} has no heading for #{anchor}"
 
 
-@pytest.mark.parametrize("name", HAND_WRITTEN)
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_that_are_named_exist(name: str) -> None:
-    """A path is one from the root; a bare file name is that of some file."""
+    """A path is relative to the root; a bare file name is that of some file."""
     names = {path.name for path in sources(*FOLDERS)} | {path.name for path in ROOT.iterdir()}
     for path in set(re.findall(r"(?<![\w/.:-])[\w.][\w./-]*\.(?:py|sh|md|txt|cfg)\b", document(name))):
         there = (ROOT / path).exists() or ((ROOT / name).parent / path).exists()
         assert there or path in names, f"{name}: there is no {path}"
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_constants_that_are_named_exist(name: str) -> None:
     """A name in capitals is a variable, a state or a constant of the code."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources("payment"))
@@ -154,11 +175,10 @@ def test_constants_that_are_named_exist(name: str) -> None:
         assert re.search(rf"\b{constant}\b", code), f"{name}: nothing is called {constant}"
 
 
-@pytest.mark.parametrize("package", ["core", "actors", "actors/stripe", "adapters/stripe", "edge", "ports", "ops"])
-def test_the_map_names_every_module(package: str) -> None:
-    """A newcomer finds each of them in ARCHITECTURE.md."""
-    modules = {path.name for path in (ROOT / "payment" / package).glob("[!_]*.py")}
-    assert {name for name in modules if not re.search(rf"\b{name}", document("ARCHITECTURE.md"))} == set()
+def test_every_document_is_listed() -> None:
+    """A reader finds each document of docs/ in its index."""
+    index = document("docs/README.md")
+    assert [path.name for path in (ROOT / "docs").glob("[!R]*.md") if f"({path.name})" not in index] == []
 
 
 def test_every_decision_is_listed() -> None:
@@ -173,7 +193,7 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_every_fault_that_a_test_names_is_explained() -> None:
-    """F07 in a docstring means the row of ARCHITECTURE.md's table."""
+    """F07 in a docstring means the row of the table in docs/faults.md."""
     named = {fault for path in sources("payment", "tests") for fault in re.findall(r"\bF\d\d\b", path.read_text())}
-    rows = re.findall(r"^\| (F\d\d(?:, F\d\d)*) \|", document("ARCHITECTURE.md"), re.MULTILINE)
+    rows = re.findall(r"^\| (F\d\d(?:, F\d\d)*) \|", document("docs/faults.md"), re.MULTILINE)
     assert named <= {fault for row in rows for fault in row.split(", ")}

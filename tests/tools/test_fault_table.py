@@ -1,4 +1,4 @@
-"""That every row of the fault table is covered, by a test and, where it can express it, by the simulation."""
+"""Every row of the fault table is covered by a test and, where it can be expressed, by the simulation."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def test_every_row_is_covered() -> None:
 
 
 def test_a_row_without_a_test_or_never_met_is_not_covered() -> None:
-    """What the simulation can't express needs its test alone."""
+    """A row that the simulation can't express needs only its test."""
     cover = Cover("F01", "created twice", ("test_it",), ("duplicate",), 1, 5)
     assert cover.covered
     assert not cover._replace(tests=()).covered
@@ -31,19 +31,19 @@ def test_a_row_without_a_test_or_never_met_is_not_covered() -> None:
     ],
 )
 def test_rows_are_read_off_a_docstring(text: str, rows: set[str]) -> None:
-    """One by one, or from one to another."""
+    """Rows are named singly or as a range."""
     assert rows_named(text) == rows
 
 
 def test_the_report_is_of_a_full_run_that_held() -> None:
-    """No law broken, and seeds enough for what can be met to be met."""
+    """No law is broken, and there are enough seeds to meet every row that can be met."""
     run = last_report()
     assert run["violations"] == 0
     assert run["seeds"] >= SEEDS_THAT_MEET_ALL
 
 
 def test_the_table_has_each_row_once() -> None:
-    """With the reason where the simulation does not express it."""
+    """It has the reason where the simulation does not express a row."""
     lines = markdown().splitlines()
     assert [sum(line.startswith(f"| {row} |") for line in lines) for row in ALL_ROWS] == [1] * len(ALL_ROWS)
     assert all(any(reason in line for line in lines) for reason, _ in ELSEWHERE.values())

@@ -1,4 +1,4 @@
-"""docs/front-end.md and the shop's page know every answer that the service can give, and none that it can't."""
+"""docs/front-end.md and the shop's page cover every answer that the service can give, and no other."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OTHER_ERRORS = {
     ErrorCode.OPS_KEY_REQUIRED,
     ErrorCode.INTERNAL_ERROR,
 }
-"""Bugs of a page or of the service: the page has one sentence for all of them."""
+"""Codes of bugs of a page or of the service, for which the page has one sentence."""
 
 
 def table(section: str) -> list[list[str]]:
-    """The rows of the first table below a text of the guide, without its head, as cells."""
+    """Returns the rows of the first table below a text of the guide, without its head, as cells."""
     lines = GUIDE[GUIDE.index(section) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|---"))
     rows = []
@@ -40,7 +40,7 @@ def table(section: str) -> list[list[str]]:
 
 
 def keys_of(name: str) -> set[str]:
-    """The keys of one of the page's tables of sentences."""
+    """Returns the keys of one of the page's tables of sentences."""
     body = re.search(rf"^const {name} = {{\n(.*?)^}}", PAGE, re.DOTALL | re.MULTILINE)
     assert body is not None
     return set(re.findall(r"^  (\w+):", body[1], re.MULTILINE))
@@ -61,7 +61,7 @@ def test_the_guide_has_a_row_for_each_code_and_its_status() -> None:
 
 
 def test_the_guide_has_a_row_for_each_status_of_a_payment() -> None:
-    """What a GET can say is all there."""
+    """Every status that a GET can return is there."""
     listed = {word for words, *_ in table("And for the `status` of a GET") for word in re.findall(r"`(\w+)`", words)}
     assert listed == {status.value for status in PaymentStatus}
 

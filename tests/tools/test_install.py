@@ -1,14 +1,16 @@
-"""`tools/install.py`: what a person sees while pip works, and when it can't."""
+"""`tools/install.py`: its progress while pip works, and its texts when pip fails."""
 
 import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tools.documents import ROOT
 from tools.install import NO_NETWORK, Progress, follow
+
+ROOT = Path(__file__).parents[2]
 
 WORKING = """Obtaining file:///srv/payment
   Installing build dependencies: started
@@ -25,7 +27,7 @@ ERROR: Could not find a version that satisfies the requirement hatchling>=1 (fro
 
 
 class Clock:
-    """A clock that goes on by three seconds whenever it is read."""
+    """A clock that advances by three seconds whenever it is read."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -41,7 +43,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
-    """It counts the packages and names the one at work, and is gone at the end."""
+    """It counts the packages and names the current one, and is removed at the end."""
     terminal = Terminal()
     last, cause = follow(WORKING, Progress(terminal, Clock()))
     shown = terminal.getvalue().split("\r")
@@ -51,8 +53,8 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     assert last[-1].startswith("Successfully installed")
 
 
-def test_elsewhere_a_line_comes_now_and_then() -> None:
-    """A log of CI is not filled with a line for each package."""
+def test_without_a_terminal_progress_is_written_at_intervals() -> None:
+    """A CI log does not get a line for each package."""
     log = io.StringIO()
     follow(WORKING, Progress(log, Clock()))
     lines = log.getvalue().splitlines()
@@ -62,13 +64,13 @@ def test_elsewhere_a_line_comes_now_and_then() -> None:
 
 @pytest.mark.parametrize(("lines", "cause"), [(OFFLINE, NO_NETWORK), (OFFLINE[1:], NO_NETWORK), (["ERROR: no"], None)])
 def test_a_missing_network_is_named(lines: list[str], cause: str | None) -> None:
-    """pip's own words for it are a version that can't be found."""
+    """pip itself reports it as a version that can't be found."""
     assert follow(lines, Progress(io.StringIO()))[1] == cause
 
 
 @pytest.mark.slow
-def test_an_index_that_does_not_answer_ends_with_words_and_code_69() -> None:
-    """pip's last lines stand above what they mean."""
+def test_an_index_that_does_not_answer_ends_with_a_sentence_and_code_69() -> None:
+    """pip's last lines are shown above their meaning."""
     line = [sys.executable, "tools/install.py", "--index-url", "http://127.0.0.1:9/simple", "no-such-package"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == os.EX_UNAVAILABLE

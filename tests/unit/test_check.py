@@ -1,12 +1,14 @@
-"""`run.py --check`, over fakes: what it prints, what it exits with, and that it leaves nothing open."""
+"""`run.py --check`, over fakes: its lines, its exit codes, and that every port is closed."""
 
 import io
 import os
 
 import pytest
 
+from payment.actors.http.connections import ListeningSockets
 from payment.check import check_ports
 from payment.core.account import BoundAccount, StripeAccount
+from payment.ops.logs import get_logger
 from payment.ports.cards import NotYet, Permission, Unclear
 from payment.service import Ports
 from tests.support.fakes.cards import ACCOUNT, FakeCards, FakeStripe, Fate
@@ -18,7 +20,7 @@ from tests.unit.core.builders import T0
 
 
 class OurBug(Exception):
-    """What no port may raise."""
+    """An exception that no port may raise."""
 
 
 class BrokenStore(FakeStore):
@@ -32,7 +34,7 @@ class WrongAddress(FakeCards):
 
 
 class World:
-    """The ports of one check, and what it printed."""
+    """The ports of one check, and its output."""
 
     def __init__(self, store: FakeStore, cards: type[FakeCards] = FakeCards) -> None:
         clock = FakeClock()
@@ -41,7 +43,8 @@ class World:
         self.cards = cards(self.stripe)
         self.broker = FakeBroker(clock)
         self.transport = FakeTransport(self.broker)
-        self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds())
+        listening = ListeningSockets("127.0.0.1", 0, get_logger())
+        self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds(), listening)
         self.out = io.StringIO()
 
     async def check(self) -> int:
@@ -60,7 +63,7 @@ async def test_all_is_well() -> None:
 
 
 async def test_a_store_that_takes_no_writes_is_a_failure() -> None:
-    """F52: 69, and the server's words: a role that may only read answers a ping."""
+    """F52: exit 69, with the server's text: a role that may only read answers a ping."""
     store = FakeStore()
     store.refuses = "not authorized on payment to execute command (Unauthorized, 13)"
     world = World(store)
@@ -70,7 +73,7 @@ async def test_a_store_that_takes_no_writes_is_a_failure() -> None:
 
 
 async def test_indexes_to_be_made_are_named_and_made_by_the_service_alone() -> None:
-    """Kind 7: that a unique one forbids to shard, an operator reads here before the release does anything."""
+    """Kind 7: an operator reads here, before the release changes anything, that a unique index prevents sharding."""
     store = FakeStore()
     store.missing = ("payment", "payment_id (unique, to be dropped)")
     world = World(store)
@@ -80,7 +83,7 @@ async def test_indexes_to_be_made_are_named_and_made_by_the_service_alone() -> N
 
 
 async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
-    """69, and its words."""
+    """Exit 69, with Stripe's text."""
     world = World(FakeStore(), WrongAddress)
     assert await world.check() == os.EX_UNAVAILABLE
     assert world.verdicts == [["mongodb", "ok"], ["nats", "ok"], ["stripe", "FAILED"]]
@@ -88,7 +91,7 @@ async def test_a_stripe_that_would_refuse_every_charge_is_a_failure() -> None:
 
 
 async def test_a_broker_that_promises_less_is_degraded_and_no_failure() -> None:
-    """F53: its words, and 0: a release is not held up by what works; one that loses events is a failure."""
+    """F53: its text, and exit 0: a broker that works does not stop a release; one that loses events is a failure."""
     world = World(FakeStore())
     world.broker.weak = "JetStream at h, but stream s: max_age is 60 s"
     assert await world.check() == os.EX_OK
@@ -97,7 +100,7 @@ async def test_a_broker_that_promises_less_is_degraded_and_no_failure() -> None:
 
 
 async def test_a_key_that_lacks_a_permission_is_a_failure() -> None:
-    """F36: which one, and in Stripe's words; what is not known is none either."""
+    """F36: the line names the permission, in Stripe's words; a permission that is not known is a failure too."""
     world = World(FakeStore())
     world.stripe.forbidden = {Permission.CREATE: "the permission rak_payment_intent_write is missing"}
     assert await world.check() == os.EX_UNAVAILABLE
@@ -109,7 +112,7 @@ async def test_a_key_that_lacks_a_permission_is_a_failure() -> None:
 
 
 async def test_the_key_of_another_account_is_a_failure() -> None:
-    """F48: nothing but the account is asked for."""
+    """F48: Stripe gets no other call than the one for the account."""
     world = World(FakeStore())
     world.store.database.account = BoundAccount(StripeAccount("acct_1", False, "f"), T0, "web-1")
     assert await world.check() == os.EX_UNAVAILABLE
@@ -121,7 +124,7 @@ async def test_the_key_of_another_account_is_a_failure() -> None:
 
 
 async def test_everything_is_closed_whatever_the_end_is() -> None:
-    """Also where something raises that nobody expected: connections left open would hide why."""
+    """Also after an unexpected exception: warnings about open connections would hide it."""
     for store in (FakeStore(), BrokenStore()):
         world = World(store)
         if isinstance(store, BrokenStore):

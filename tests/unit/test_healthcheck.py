@@ -1,4 +1,4 @@
-"""The Dockerfile's HEALTHCHECK: it asks where the service listens, by the settings' own rule."""
+"""The Dockerfile's HEALTHCHECK requests the address that the service listens on, by the settings' own rules."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ FOREIGN = b"HTTP/1.0 200 OK\r\nServer: SimpleHTTP/0.6\r\n\r\n<html>"
 
 @contextmanager
 def answering(answer: bytes, host: str = "127.0.0.1") -> Iterator[int]:
-    """A server that gives one answer; its port."""
+    """Returns the port of a server that gives one answer."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
 
@@ -56,18 +56,20 @@ def test_it_asks_the_address_that_is_listened_on(bound: str, host: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "why"), [({"PORT": "http"}, "malformed"), ({"HOST": "[::1]"}, "malformed"), ({"PORT": "0"}, "PORT=0")]
 )
-def test_what_it_cant_know_it_says(environ: dict[str, str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_reports_settings_that_name_no_address(
+    environ: dict[str, str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(environ) == 1
     assert why in capsys.readouterr().out
 
 
 def test_a_blank_port_is_the_default_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing listens there, that is what is said."""
+    """Where nothing listens there, the text says so."""
     main({"PORT": "", "HOST": "127.0.0.9"})
     assert "port 8080 of 127.0.0.9" in capsys.readouterr().out
 
 
-def test_another_programs_answer_is_not_ours() -> None:
+def test_the_answer_of_another_program_is_recognized() -> None:
     with answering(FOREIGN) as port:
         assert ask("127.0.0.1", port) == HealthAnswer(200, False, "<html>")
     with answering(ALIVE) as port:
@@ -80,7 +82,7 @@ def test_a_server_that_never_answers_is_not_waited_for() -> None:
 
 
 def test_it_imports_nothing_of_the_service() -> None:
-    """It starts every few seconds: the settings alone would take three times as long as all of it."""
+    """It starts every few seconds: the settings alone would take three times as long as the whole check."""
     shown = "import sys, payment.healthcheck; print(*sorted(name for name in sys.modules if 'payment' in name))"
     done = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.startswith("payment")}

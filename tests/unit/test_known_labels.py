@@ -1,10 +1,10 @@
-"""Counters that stand at 0 from the start, for every label that is known."""
+"""Counters are 0 from the start, for every label value that is known."""
 
 from typing import get_args
 
 from payment.actors.http.responses import ErrorCode
 from payment.actors.stripe.outcomes import Outcome
-from payment.actors.stripe.queues import Queues
+from payment.actors.stripe.scheduler import QUEUE_LIMITS
 from payment.core.order import AttemptState
 from payment.known_labels import call_endings, start_at_zero
 from payment.ops.log_schema import ALARMS
@@ -20,9 +20,9 @@ def started() -> dict[tuple[str, ...], float]:
 
 
 def test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero() -> None:
-    """`increase()` sees the first one only where 0 came before it."""
+    """`increase()` counts the first one only after a 0."""
     found = started()
-    wanted = [("payment_alarms_total", event.value) for event in ALARMS]
+    wanted: list[tuple[str, ...]] = [("payment_alarms_total", event.value) for event in ALARMS]
     wanted += [("payment_dead_letters_total", subject) for subject in ("order:created", "order:cancelled")]
     wanted += [("payment_events_published_total", subject) for subject in ("payment:created", "payment:refunded")]
     wanted += [("payment_refusals_total", code.value) for code in ErrorCode]
@@ -34,16 +34,16 @@ def test_every_alarm_dead_letter_refusal_and_restart_begins_at_zero() -> None:
 
 
 def test_no_family_is_filled_before_it_is_used() -> None:
-    """What comes after its bound would count as `other`."""
+    """Label sets beyond the limit would count as `other`."""
     families = [name[0] for name in started()]
     assert max(families.count(name) for name in set(families)) < LABEL_SETS / 2
 
 
 def test_every_ending_of_a_call_to_stripe_is_known_for_some_kind() -> None:
-    """A new outcome in the ports wants its label here, and a kind of endpoint that there is."""
+    """A new outcome in the ports needs its label here, with an existing kind of endpoint."""
     names = {each.__name__.lower() for each in get_args(Outcome) if each is not NotYet}
     assert names <= {ending for _, ending in call_endings()}
-    assert {kind for kind, _ in call_endings()} == {queue.kind for queue in Queues(1.0, 0.0)}
+    assert {kind for kind, _ in call_endings()} == {kind for kind, _ in QUEUE_LIMITS}
 
 
 def test_no_unsettled_state_is_an_outcome() -> None:

@@ -1,4 +1,4 @@
-"""The service put together over fakes: what becomes of letters and of work in hand when an actor is replaced."""
+"""The service over fakes: messages and in-flight effects when an actor is replaced."""
 
 import asyncio
 import json
@@ -75,14 +75,14 @@ class ServiceStack:
         self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))
 
     async def created(self, order_id: str) -> None:
-        """The platform's event arrives, and the house does all that it can at this instant."""
+        """Deliver the creation of an order, and let the service do everything that it can at this instant."""
         expires_at = (self.clock.now() + timedelta(days=1)).isoformat()
         event = {"id": order_id, "version": 0, "status": "created", "userId": "user-1", "expiresAt": expires_at}
         self.broker.put("order:created", json.dumps(event | {"ticket": {"id": "t1", "price": 19.99}}).encode())
         await self.clock.settle()
 
     def crash_at_the_next_write(self) -> None:
-        """The ledger dies of what nobody expected; then the store is as good as before."""
+        """Let the ledger crash of an unexpected exception; after that the store works again."""
 
         def crash(_order: Order) -> None:
             self.store.before_write = lambda _order: None
@@ -108,8 +108,8 @@ async def stack() -> AsyncIterator[ServiceStack]:
     assert stack.running.result() == 0
 
 
-async def test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process(stack: ServiceStack) -> None:
-    """F32: what its predecessor had in hand, nobody knows the fate of: it must not look like its own."""
+async def test_a_replaced_ledger_is_another_incarnation_of_its_process(stack: ServiceStack) -> None:
+    """F32: the outcomes of its predecessor's effects in flight are not known: they must not look like its own."""
     await stack.created("o1")
     stack.crash_at_the_next_write()
     await stack.created("o2")
@@ -118,8 +118,8 @@ async def test_a_ledger_that_was_replaced_is_another_incarnation_of_its_process(
     assert {stack.writer(each).partition("#")[0] for each in ("o1", "o2")} == {"web-1"}
 
 
-async def test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one(stack: ServiceStack) -> None:
-    """F32: the mailbox outlives its reader; nothing in it has to be brought again."""
+async def test_messages_wait_while_the_ledger_is_replaced(stack: ServiceStack) -> None:
+    """F32: the mailbox outlives its reader, so no message has to be sent again."""
     stack.crash_at_the_next_write()
     await stack.created("o1")
     assert not stack.service.supervisor.ready
@@ -130,8 +130,8 @@ async def test_what_comes_while_the_ledger_is_replaced_waits_for_the_new_one(sta
     assert stack.store.database.get("o2") is not None
 
 
-async def test_a_restart_is_told_to_the_ledger_however_full_its_mailbox_is() -> None:
-    """F32, F39: what it is never told of it would take for in a dead actor's hands, for ever."""
+async def test_a_restart_reaches_the_ledger_through_a_full_mailbox() -> None:
+    """F32, F39: without the message it would count the dead actor's effects as in flight for ever."""
     clock = FakeClock()
     service = Service(SETTINGS, ports(FakeStore(), FakeBroker(clock), clock), MailboxLimits(ledger=1))
     for name in ("nats", "stripe"):

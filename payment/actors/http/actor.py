@@ -59,7 +59,7 @@ from payment.actors.messages import (
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import EstimateReader
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.messages import ChargeRequested
@@ -135,7 +135,7 @@ class HttpActor(Actor[Never]):
         config: HttpConfig,
         mailbox: Mailbox[Never],
         ledger: Mailbox[LedgerMessage],
-        estimate: QueueEstimate,
+        estimate: EstimateReader,
         clock: Clock,
         ids: Ids,
         health: Health,
@@ -215,7 +215,7 @@ class HttpActor(Actor[Never]):
         """
         self._draining = True
         self._admission.end()
-        self._waiting.hurry(self.clock.monotonic() + DRAIN_ANSWER_S)
+        await self._waiting.answer_by(self.clock.monotonic() + DRAIN_ANSWER_S)
         await self._waiting.emptied()
         if self._runner is not None:
             for site in self._runner.sites:
@@ -369,7 +369,7 @@ class HttpActor(Actor[Never]):
                 self._refusals.rejected(_REFUSED.status, Unavailability.BUSY.value, context.request_id)
             answer = charge_answer(
                 reply.reply,
-                write_sent=message.write_sent,
+                write_sent=False,
                 retry_after_s=reply.retry_after_s,
                 handover=reply.handover,
             )

@@ -34,6 +34,9 @@ QUEUE_LEAST = 64
 RATE_WINDOW_S = 2.0
 """Over how long the rate of the queue is measured, in seconds: a store that takes a second for once must not lead to
 refusals."""
+RATE_KEPT_S = 10.0
+"""How long after the last refusal the measured rate holds, in seconds, though the queue was empty meanwhile: else an
+overload that lasts would be admitted anew, `QUEUE_MAX` at a time."""
 AT_ONCE = 32
 """Charges that pass together. Each takes half a millisecond, and delays other answers as long. With 8 fewer passed in a
 turn of the loop than arrived in it when a sale began, and a third of a sale was refused for its slow queue."""
@@ -91,6 +94,7 @@ class Admission:
         self._waiting = 0
         """Charges that were admitted and have not passed."""
         self._busy_until = 0.0
+        self._refused_at = -math.inf
         self._limit = QUEUE_MAX
         self._window_began = 0.0
         self._passed = 0
@@ -105,14 +109,19 @@ class Admission:
         if self._waiting < QUEUE_LEAST:
             return True
         room = self._room_before_stripe()
-        return self._waiting < (self._limit if room is None else room)
+        if self._waiting < (self._limit if room is None else room):
+            return True
+        self._refused_at = self._clock.monotonic()
+        return False
 
     async def charge_turn(self) -> bool:
         """Wait for the turn of a charge that was admitted. Returns False: it has waited in vain, and is refused."""
         since = self._clock.monotonic()
         if not self._waiting:
             # No queue: the rate of the next one is measured from here on.
-            self._limit, self._window_began, self._passed = QUEUE_MAX, since, 0
+            self._window_began, self._passed = since, 0
+            if since - self._refused_at >= RATE_KEPT_S:
+                self._limit = QUEUE_MAX
         self._waiting += 1
         try:
             async with self._charges:

@@ -1,8 +1,9 @@
-"""The requests that wait for the ledger: how many may, for how long, and their answers if the ledger gives none.
+"""The requests that wait for the ledger: how many may, and their answers if the ledger gives none.
 
-The ledger answers each message by its deadline. It may hang, crash or be overloaded: then every request is answered
-here, and the requests under way never take the room in its mailbox that outcomes and events need. A message must never
-be cancelled: what was offered may still be carried out, though its request has been answered.
+The ledger answers each message by its deadline. HTTP awaits that answer until `until`, a grace later; a ledger that has
+not answered by then hangs or has died, and the request is answered here: of a charge, that its outcome is unknown. The
+requests under way never take the room in the ledger's mailbox that outcomes and events need. A message must never be
+cancelled: what was offered may still be carried out, though its request has been answered.
 """
 
 import asyncio
@@ -12,14 +13,14 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from payment.actors.messages import (
+    AnswerBy,
     ChargeOrder,
     ChargeReply,
     GetPayment,
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
-from payment.actors.runtime.actor import ActorCrashed
+from payment.actors.queue_estimate import EstimateReader
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.replies import Unavailability, Unavailable
 from payment.ports.clock import Clock
@@ -29,7 +30,7 @@ WAITING_REQUESTS = 12_000
 LEDGER_RESERVE = 256
 """Room in the ledger's mailbox that requests leave free, in messages: outcomes and events come first (F39)."""
 HELD_UP_S = 0.5
-"""From so long a queue at Stripe on, in seconds, it is Stripe that people wait for, and not we."""
+"""From so long a queue at Stripe on, in seconds, requests wait for Stripe and not for this process."""
 ROOM_LEFT_REQUESTS = 500
 """Of those that may wait, so many places are not counted on: charges on the wire, requests to see a payment."""
 OVERDUE_EVERY_S = 1.0
@@ -53,7 +54,7 @@ class _Place(Struct, frozen=True):
 class PendingRequests:
     """Sends messages to the ledger and waits for its answers."""
 
-    def __init__(self, ledger: Mailbox[LedgerMessage], estimate: QueueEstimate, clock: Clock) -> None:
+    def __init__(self, ledger: Mailbox[LedgerMessage], estimate: EstimateReader, clock: Clock) -> None:
         self._ledger = ledger
         self._estimate = estimate
         self._clock = clock
@@ -74,15 +75,15 @@ class PendingRequests:
         """How long the oldest charge that the ledger has not decided has waited for the decision, in seconds."""
         while self._undecided:
             since, message = self._undecided[0]
-            if not message.decided and not message.answer.done():
+            if not message.decided.done() and not message.answer.done():
                 return self._clock.monotonic() - since
             self._undecided.popleft()
         return 0.0
 
     def room_before_stripe(self) -> int | None:
         """How many more charges may be accepted, where requests wait for Stripe; None where they wait for us."""
-        estimate = self._estimate
-        if estimate.wait_s(estimate.entered + 1) < HELD_UP_S:
+        estimate = self._estimate.latest
+        if estimate.wait_s(estimate.received + 1) < HELD_UP_S:
             return None
         # A request that was answered with 202 is pending no more, and its charge is in Stripe's queue all the same.
         taken = max(len(self._places), estimate.queued + len(self._undecided))
@@ -93,7 +94,7 @@ class PendingRequests:
         return await self._ask(message.answer, _Place(until, message))
 
     async def answer_overdue(self) -> None:
-        """ChargeReply every request that the ledger has not answered in time. Runs until it is cancelled."""
+        """Answer every request that the ledger has not answered in time. Runs until it is cancelled."""
         while True:
             await self._clock.sleep(OVERDUE_EVERY_S)
             now = self._clock.monotonic()
@@ -101,17 +102,16 @@ class PendingRequests:
                 if place.until <= now:
                     _settle(answer, place, Unavailability.BUSY)
 
-    def hurry(self, deadline: float) -> None:
+    async def answer_by(self, deadline: float) -> None:
         """Have the ledger answer every pending request by then (monotonic seconds), as far as it knows."""
-        for place in self._places.values():
-            place.message.deadline = min(place.message.deadline, deadline)
+        await self._ledger.put(AnswerBy(deadline))
 
     async def emptied(self) -> None:
         """Wait until no request is pending."""
         await self._empty.wait()
 
     def dismiss(self, reason: Unavailability) -> None:
-        """ChargeReply every pending request now, since this actor ends. `reason` is for requests to see a payment."""
+        """Answer every pending request now, since this actor ends. `reason` is for requests to see a payment."""
         for answer, place in self._places.items():
             _settle(answer, place, reason)
 
@@ -126,8 +126,6 @@ class PendingRequests:
         self._empty.clear()
         try:
             return await answer
-        except ActorCrashed:
-            return Unavailable(Unavailability.CRASHED)
         finally:
             del self._places[answer]
             if not self._places:
@@ -135,7 +133,7 @@ class PendingRequests:
 
 
 def _settle(answer: "asyncio.Future[Any]", place: _Place, reason: Unavailability) -> None:
-    """ChargeReply in the ledger's place. The ledger may have answered in this very turn of the loop: its answer stands.
+    """Answer in the ledger's place. The ledger may have answered in this very turn of the loop: its answer stands.
 
     The message lives on, in a mailbox or on its way to a write. So the outcome of a request to charge is unknown, even
     where no write was sent yet.

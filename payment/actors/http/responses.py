@@ -73,7 +73,7 @@ DECLINED_TEXT = "Your card was declined."
 
 
 PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
-"""A payment's id: the beginning of a SHA-256 in hexadecimal digits (`payment.core.intents`)."""
+"""A payment's id: the beginning of a SHA-256 in hexadecimal digits (`payment.core.attempts`)."""
 
 PaymentId = Annotated[str, Meta(pattern=PAYMENT_ID_PATTERN)]
 

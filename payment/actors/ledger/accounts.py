@@ -1,13 +1,13 @@
 """Which Stripe account the database belongs to: asked by the Stripe actor, kept and answered by the ledger (F48).
 
-Owns the questions from their arrival until they are answered. The first process that knows its account has it kept;
-from then on every other account's key is told so. While the store is away a question waits: nothing is sent meanwhile.
+Owns the questions from their arrival until they are answered. The account of the first process that knows its own is
+kept; from then on every other account's key is refused. While the store is away a question waits, and nothing is sent.
 """
 
 import asyncio
-from collections import deque
 
 from payment.actors.messages import AccountCheck, AccountRead
+from payment.actors.runtime.work_queue import WorkQueue
 from payment.core.account import BoundAccount, StripeAccount, learned, mismatch
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
@@ -23,28 +23,23 @@ class Accounts:
         self._clock = clock
         self._store_up = store_up
         self._by = by
-        self._waiting: deque[AccountRead] = deque()
-        self._some = asyncio.Event()
+        self._waiting: WorkQueue[AccountRead] = WorkQueue()
 
     def add(self, message: AccountRead) -> None:
-        self._waiting.append(message)
-        self._some.set()
+        self._waiting.add(message)
 
     async def answer_all(self) -> None:
-        """Answer whatever comes, for ever."""
+        """Answer questions as they come, for ever."""
         while True:
-            await self._some.wait()
+            message = await self._waiting.first()
             await self._store_up.wait()
-            # It stays in `_waiting` until it is answered: whatever ends us meanwhile, `fail` finds it.
-            verdict = await self._verdict(self._waiting[0].account)
-            _answer(self._waiting.popleft(), verdict)
-            if not self._waiting:
-                self._some.clear()
+            _answer(message, await self._verdict(message.account))
+            self._waiting.done()
 
     def fail(self) -> None:
         """The ledger ends: the questions come again."""
-        while self._waiting:
-            _answer(self._waiting.popleft(), AccountCheck(None))
+        for message in self._waiting.take_all():
+            _answer(message, AccountCheck(None))
 
     async def _verdict(self, seen: StripeAccount) -> AccountCheck:
         try:

@@ -2,21 +2,21 @@
 
 Its mailbox takes (payment.actors.messages):
 
-    ChargeOrder      from HTTP      answered by the written document, at the request's deadline at the latest
-    GetPayment     from HTTP      answered by a fresh read
-    EventReceived     from NATS      settled after the write that it led to
-    InvalidEventReceived    from NATS      settled once it is kept in `dead_letters`
-    EffectCompleted      from Stripe and NATS
-    AccountRead      from Stripe    answered by what the database says, once the store answers
-    ActorRestarted   from the supervisor
+    ChargeOrder           from HTTP      answered by the written document, at the request's deadline at the latest
+    GetPayment            from HTTP      answered by a fresh read
+    AnswerBy              from HTTP      all of HTTP's requests are answered by then
+    EventReceived         from NATS      settled after the write that it led to
+    InvalidEventReceived  from NATS      settled once it is kept in `dead_letters`
+    EffectCompleted       from Stripe and NATS
+    AccountRead           from Stripe    answered by what the database says, once the store answers
+    ActorRestarted        from the supervisor
 
-It owns the lanes that serialize each order's changes, the group commits, the requests that wait, the sweep over what is
-due, and the knowledge of what the Stripe and NATS actors have in hand. It must never wait for another actor, and never
-release anything (a reply, an acknowledgement, an effect) before the store has confirmed the document that says so.
-A message is in one place at a time, its lane, a `BatchItem` under way, `PendingReplies`, `Views` or `DeadLetterWriter`,
-until it is answered: so teardown finds every caller that waits.
+It owns when things happen: the dispatch of commits, the tick over deadlines and leases, the sweeps over what is due. It
+must never wait for another actor, and never release anything (a reply, an acknowledgement, an effect) before the store
+has confirmed the document that says so. The package's docstring says which file owns what.
 
-An instance is one incarnation: it looks before it repeats what an earlier one had in hand, even in the same process.
+An instance is one incarnation: it reads at Stripe what an earlier one had in flight before it repeats that, even in the
+same process.
 """
 
 import asyncio
@@ -24,14 +24,13 @@ import math
 
 from payment.actors.ledger.accounts import Accounts
 from payment.actors.ledger.backlog import Backlog
-from payment.actors.ledger.commit_results import CommitResults, ProcessIdentity
+from payment.actors.ledger.commit import Commits, ProcessIdentity
 from payment.actors.ledger.dead_letters import DeadLetterWriter
 from payment.actors.ledger.decline_limit import DeclineLimit
-from payment.actors.ledger.group_commit import GroupCommit, LoopShare
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.order_queues import OrderQueue, OrderQueues, QueuedMessage
 from payment.actors.ledger.payment_views import Views, show
-from payment.actors.ledger.pending_replies import UNKNOWN_RETRY_AFTER_S, PendingReplies, reject, send_reply
+from payment.actors.ledger.pending_charges import ChargeState, PendingCharge, PendingCharges, unavailable_reply
 from payment.actors.ledger.set_aside import SetAside
 from payment.actors.ledger.store_state import StoreState
 from payment.actors.ledger.stuck_log import Reasons, StuckLog
@@ -40,7 +39,9 @@ from payment.actors.messages import (
     AccountCheck,
     AccountRead,
     ActorRestarted,
+    AnswerBy,
     ChargeOrder,
+    ChargeReply,
     EffectCompleted,
     EventReceived,
     GetPayment,
@@ -64,20 +65,20 @@ ORDERS_IN_A_COMMIT_LIMIT = 200
 COMMITS_UNDER_WAY_LIMIT = 2
 SLOW_COMMIT_S = 0.015
 """Commits. One fills while the other is written: two begun at once would be twice as many, each half as large. Another
-goes beside it where it would be a full one, or where the first took so long that it is at the store (unless a crowd
-holds it up): we would have nothing to do. Where nothing else wakes us, the next tick finds that at the latest."""
+goes beside it where it would be a full one, or where the first took so long that it is at the store (unless a burst
+delays it): we would have nothing to do. Where nothing else wakes us, the next tick finds that at the latest."""
 
 CHARGES_IN_FLIGHT_LIMIT = 12_000
-"""Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; a crowd past that is
-told to come back, before anything of it is on paper (F39). What waits for NATS or for a refund takes no place here."""
+"""Charges that wait for their turn at Stripe, and orders that are decided about. 10,000 may wait; requests past that
+are rejected before anything of them is written (F39). What waits for NATS or for a refund is not counted."""
 
 BEHIND_LIMIT_S = 4.0
-"""Seconds that the next order to be decided about has waited, from which on whoever else comes is told to come back:
-we are slower than people come. To take all of them in costs a third of the time that serves those who wait already, and
-would be felt for half a minute after. The first second of a sale is taken in within less, on a slow machine too."""
+"""Seconds that the next order to be decided about has waited, from which on new requests are rejected: they come faster
+than they are decided. To take all of them in costs a third of the time that serves those that wait already, and would
+be felt for half a minute after. The first second of a sale is taken in within less, on a slow machine too."""
 
 TICK_S = 0.25
-"""How often deadlines of waiting requests, and slow commits, are looked at: a 202 may be this much late."""
+"""How often deadlines of pending requests, and slow commits, are checked: a 202 may be this much late."""
 
 STORE_AWAY_WAIT_S = 2.0
 """How long requests whose attempts are written wait, in seconds, once the store is lost. A primary that is elected soon
@@ -91,16 +92,16 @@ SWEEP_JITTER_S = 0.25
 """At most. Several processes should not sweep in step."""
 
 SWEEP_UNINDEXED_EVERY_S = 10.0
-"""Between sweeps while their index is not there: each reads every order that is stored, as long as that takes."""
+"""Between sweeps while their index is missing: each reads every order that is stored, which may take long."""
 RECHECK_EVERY_S = 60.0
-"""Between sweeps over charges that were given back and are to be looked at again, plus jitter. The first look comes an
+"""Between sweeps over charges that were given back and are to be checked again, plus jitter. The first check comes an
 hour after the refund: a minute more is nothing."""
 
 RECHECKS_IN_SWEEP_LIMIT = 300
 """Orders taken up by one of those: five a second, which leaves Stripe's rate (25 a second) to customers' refunds."""
 
 SWEPT_ORDERS_LIMIT = 500
-"""Orders taken up by one sweep, or read at once for those who wait: neither must fill the lanes before requests."""
+"""Orders taken up by one sweep, or read at once for pending requests: neither must fill the queues before requests."""
 
 STRAGGLERS_EVERY_S = 1.0
 """Between tries of documents that neither go in nor are refused, while others are written."""
@@ -110,8 +111,8 @@ OWN_ORDERS_AT_START_LIMIT = 15_000
 Those beyond it are taken up when their leases run out."""
 
 OWN_WORK_AGAIN_S = 5.0
-"""After an earlier run's work was looked for it is looked for once more: a process may be killed with a write on its
-way, which lands when the next run has looked already. A write has landed by then, or never will."""
+"""After an earlier run's work was swept it is swept once more: a process may be killed with a write on its way, which
+lands when the next run has swept already. A write has landed by then, or never will."""
 
 COMMIT_STUCK_S = 60.0
 """A call to the store has its own deadlines, all far below this: one that is older has lost its way."""
@@ -138,76 +139,76 @@ class MongoActor(Actor[LedgerMessage]):
         self._telemetry = telemetry
         self._ids = ids
         self._order_queues = OrderQueues(clock)
-        self._pending_replies = PendingReplies(clock, in_flight, self._decide_again)
+        self._charges = PendingCharges(clock, in_flight, self._queue)
         self._state = StoreState(store, telemetry, clock, self._store_lost, self._store_back)
         self._set_aside = SetAside(telemetry, clock)
-        self._views = Views(store, clock, self._read_failed, self._request_look, self._set_aside)
+        self._views = Views(store, clock, self._read_failed, self._recheck, self._set_aside)
         self._dead_letters = DeadLetterWriter(store, clock, self._dead_letter_failed)
         reasons = Reasons(identity.process, in_flight, self._order_queues, telemetry.health)
         self._backlog = Backlog(store, telemetry, StuckLog(reasons), clock)
         self._declines = declines
-        self._share = LoopShare()
-        self._commits: dict[int, float] = {}
-        self._slow_commits: dict[int, float] = {}
-        """Stragglers': they take no place of the others', but one that never ends is a hang as well."""
+        self._commits_begun: dict[int, float] = {}
+        self._slow_commits_begun: dict[int, float] = {}
+        """Those of stragglers: they are not limited by the others, but one that never ends is a hang as well."""
         self._work_ready = asyncio.Event()
         self._accounts = Accounts(store.accounts, clock, self._state.up, identity.client_id)
-        self._own_work_left = True  # by an earlier run of this client id: to be looked for
+        self._own_work_left = True  # by an earlier run of this client id: to be swept
         self._own_work_again_at = math.inf
-        self.desk = CommitResults(
+        self.commits = Commits(
+            store,
+            clock,
             identity,
             self._order_queues,
             in_flight,
-            self._pending_replies,
+            self._charges,
             self._views,
             self._dead_letters,
             declines,
             telemetry,
-            clock,
             self._state,
-            self._work_ready,
             self._set_aside,
+            self._work_ready,
         )
         self._draining = False
 
     # ------------------------------------------------------------------------------------------------------ lifecycle
 
     async def setup(self) -> None:
-        self._declines.start(self._decide_again)
+        self._declines.start(self._charges)
         self.spawn(self._state.keep(), name="store")
         self.spawn(self._state.make_indexes(), name="indexes")
         self.spawn(self._dispatch(), name="dispatch")
-        self.spawn(self._go_on_slowly(), name="stragglers")
+        self.spawn(self._commit_stragglers(), name="stragglers")
         self.spawn(self._views.answer_all(), name="views")
         self.spawn(self._dead_letters.write_all(), name="dead letters")
-        self.spawn(self._backlog.watch(self._state.up), name="backlog")
+        self.spawn(self._backlog.report(self._state.up), name="backlog")
         self.spawn(self._accounts.answer_all(), name="accounts")
         self.spawn(self._tick(), name="tick")
         self.spawn(self._sweep(), name="sweep")
         self.spawn(self._sweep_rechecks(), name="sweep rechecks")
 
     async def drain(self) -> None:
-        """Until nothing is left to write and nothing is in anybody's hands; the supervisor bounds it."""
-        # What is handed back undone is due at once: it is for others to take up, or for our next run.
+        """Until nothing is left to write and no effect is in flight; the supervisor bounds it."""
+        # What is handed back undone is due at once: other processes take it up, or our next run.
         self._draining = True
         while len(self._order_queues) or len(self._in_flight) or len(self._dead_letters) or self.mailbox.depth:
             await self.clock.sleep(TICK_S / 5)
 
     async def teardown(self) -> None:
-        messages: list[LedgerMessage | QueuedMessage] = [*self._order_queues.waiting(), *self.desk.messages_in_flight()]
-        messages += self._declines.held()
-        if self.in_hand is not None and not any(message is self.in_hand for message in messages):
-            messages.append(self.in_hand)
+        messages: list[LedgerMessage | QueuedMessage]
+        messages = [*self._order_queues.waiting(), *self.commits.messages_under_way()]
+        if self.current_item is not None and not any(message is self.current_item for message in messages):
+            messages.append(self.current_item)
         for message in messages:
             self._interrupted(message)
-        self._pending_replies.fail()
+        self._charges.fail()
         self._views.fail()
         self._dead_letters.put_off()
         self._accounts.fail()
 
     def stuck_for_s(self) -> float:
         # While the store is away, commits wait for it: that is no sign of a hang.
-        begun = (*self._commits.values(), *self._slow_commits.values())
+        begun = (*self._commits_begun.values(), *self._slow_commits_begun.values())
         oldest = min(begun, default=None) if self._state.up.is_set() else None
         age = 0.0 if oldest is None else self.clock.monotonic() - oldest
         return max(super().stuck_for_s(), age - COMMIT_STUCK_S)
@@ -218,14 +219,26 @@ class MongoActor(Actor[LedgerMessage]):
         match item:
             case ChargeOrder():
                 self._charge_order(item)
-            case EventReceived():
-                self._event_received(item)
             case EffectCompleted():
                 self._order_queues.add(item.message.order_id, item)
+            case EventReceived():
+                if self._state.up.is_set():
+                    self._order_queues.add(item.message.order_id, item)
+                else:
+                    item.settle(Handling.NOT_NOW)
             case GetPayment():
-                self._get_payment(item)
+                if self._state.up.is_set():
+                    self._views.add(item)
+                else:
+                    show(item, Unavailable(Unavailability.STORE_AWAY))
             case InvalidEventReceived():
-                self._invalid_event_received(item)
+                if self._state.up.is_set():
+                    self._dead_letters.add(item)
+                else:
+                    item.settle(Handling.NOT_NOW)
+            case AnswerBy():
+                self._charges.answer_by(item.deadline)
+                self._views.answer_by(item.deadline)
             case AccountRead():
                 self._accounts.add(item)
             case ActorRestarted():
@@ -234,48 +247,28 @@ class MongoActor(Actor[LedgerMessage]):
         self._wake_dispatch()
 
     def _charge_order(self, message: ChargeOrder) -> None:
+        charge = self._charges.add(message)
+        taken = self._in_flight.charges + len(self._order_queues)
         if not self._state.up.is_set():
-            send_reply(message, Unavailable(Unavailability.STORE_AWAY))
-        elif self._overloaded():
-            send_reply(message, Unavailable(Unavailability.BUSY))
+            self._charges.reject(charge, Unavailability.STORE_AWAY)
+        elif taken >= CHARGES_IN_FLIGHT_LIMIT or self._order_queues.behind_s() >= BEHIND_LIMIT_S:
+            self._charges.reject(charge, Unavailability.BUSY)
         else:
-            self._order_queues.add(message.request.order_id, message)
+            self._order_queues.add(message.request.order_id, charge)
 
-    def _overloaded(self) -> bool:
-        in_hand = self._in_flight.charges + len(self._order_queues)
-        return in_hand >= CHARGES_IN_FLIGHT_LIMIT or self._order_queues.behind_s() >= BEHIND_LIMIT_S
-
-    def _event_received(self, message: EventReceived) -> None:
-        if self._state.up.is_set():
-            self._order_queues.add(message.message.order_id, message)
-        else:
-            message.settle(Handling.NOT_NOW)
-
-    def _decide_again(self, message: ChargeOrder) -> None:
-        """What the request waited for has ended: an intent, or another attempt of its user. It has charged nothing."""
-        self._order_queues.add(message.request.order_id, message)
+    def _queue(self, charge: PendingCharge) -> None:
+        self._order_queues.add(charge.message.request.order_id, charge)
         self._wake_dispatch()
 
-    def _request_look(self, order_id: str) -> None:
+    def _recheck(self, order_id: str) -> None:
         self._order_queues.add(order_id, RecheckRequested(order_id))
         self._wake_dispatch()
 
-    def _get_payment(self, message: GetPayment) -> None:
-        if self._state.up.is_set():
-            self._views.add(message)
-        else:
-            show(message, Unavailable(Unavailability.STORE_AWAY))
-
-    def _invalid_event_received(self, message: InvalidEventReceived) -> None:
-        if self._state.up.is_set():
-            self._dead_letters.add(message)
-        else:
-            message.settle(Handling.NOT_NOW)
-
     def _interrupted(self, message: LedgerMessage | QueuedMessage) -> None:
+        """The ledger ends, and this message was not answered."""
         match message:
-            case ChargeOrder():
-                reject(message, Unavailability.CRASHED)
+            case ChargeOrder() if not message.answer.done():
+                message.answer.set_result(ChargeReply(unavailable_reply(ChargeState.QUEUED, Unavailability.CRASHED)))
             case EventReceived() | InvalidEventReceived():
                 message.settle(Handling.NOT_NOW)
             case GetPayment():
@@ -283,69 +276,70 @@ class MongoActor(Actor[LedgerMessage]):
             case AccountRead():
                 message.answer.set_result(AccountCheck(None))
             case _:
-                # Ends of effects and deadlines: the stored `due` brings whoever is next to look.
+                # `PendingCharges` answers its own. Completed effects and deadlines: the stored `due` brings a process.
                 return
 
-    # -------------------------------------------------------------------------------------------------- group commits
+    # -------------------------------------------------------------------------------------------------------- commits
 
     async def _dispatch(self) -> None:
-        """Start a commit whenever lanes are ready and a place is free: what comes meanwhile makes up the next one."""
+        """Start a commit whenever order queues are ready and it may go: what comes meanwhile makes up the next one."""
         while True:
             await self._work_ready.wait()
             await self._state.up.wait()
-            await asyncio.sleep(0)  # let those who are about to tell us something in this turn into the same commit
+            await asyncio.sleep(0)  # let the messages that come in this turn into the same commit
             if self._order_queues.any_ready and self._may_commit():
                 order_queues = self._order_queues.take_ready(ORDERS_IN_A_COMMIT_LIMIT)
-                self._commits[id(order_queues)] = self.clock.monotonic()
+                self._commits_begun[id(order_queues)] = self.clock.monotonic()
                 self.spawn(self._commit(order_queues), name="commit")
             if not self._order_queues.any_ready or not self._may_commit():
                 self._work_ready.clear()
 
     def _wake_dispatch(self) -> None:
-        """To be called whenever lanes may have become ready, or a commit may go that could not."""
+        """To be called whenever order queues may have become ready, or a commit may go that could not."""
         if self._order_queues.any_ready:
             self._work_ready.set()
 
     def _may_commit(self) -> bool:
-        if not self._commits:
+        if not self._commits_begun:
             return True
-        if len(self._commits) >= COMMITS_UNDER_WAY_LIMIT:
+        if len(self._commits_begun) >= COMMITS_UNDER_WAY_LIMIT:
             return False
         slow_since = self.clock.monotonic() - SLOW_COMMIT_S
         full = self._order_queues.ready >= ORDERS_IN_A_COMMIT_LIMIT
-        return full or all(began <= slow_since for began in self._commits.values())
+        return full or all(began <= slow_since for began in self._commits_begun.values())
 
     async def _commit(self, order_queues: list[OrderQueue]) -> None:
         started = self.clock.monotonic()
-        items = self.desk.works_of(order_queues)
         try:
-            await GroupCommit(self._store, self.clock, self.desk, self._share).settle(items)
+            await self.commits.commit(self.commits.take(order_queues))
         finally:
-            del self._commits[id(order_queues)]
+            del self._commits_begun[id(order_queues)]
             self._telemetry.commit_done(self.clock.monotonic() - started)
             self._wake_dispatch()
 
-    async def _go_on_slowly(self) -> None:
-        """What the store keeps failing while it takes others: again and again, and out of everybody's way (F31)."""
+    async def _commit_stragglers(self) -> None:
+        """What the store keeps failing while it takes others: again and again, where it delays no other (F31)."""
         while True:
             await self.clock.sleep(STRAGGLERS_EVERY_S)
             await self._state.up.wait()
-            if items := self.desk.take_stragglers():
-                self._slow_commits[id(items)] = self.clock.monotonic()
+            if items := self.commits.take_stragglers():
+                self._slow_commits_begun[id(items)] = self.clock.monotonic()
                 try:
-                    await GroupCommit(self._store, self.clock, self.desk, self._share).settle(items)
+                    await self.commits.commit(items)
                 finally:
-                    del self._slow_commits[id(items)]
+                    del self._slow_commits_begun[id(items)]
 
     # ------------------------------------------------------------------------------------------------------ the store
 
     def _store_lost(self) -> None:
+        """Requests and events in order queues were never sent to the store: they are answered now, and come again."""
         self._own_work_left = True
-        self._fail_what_can_be_repeated()
+        self._order_queues.keep(self.commits.answer_not_now)
 
     def _store_back(self) -> None:
-        self._commits = dict.fromkeys(self._commits, self.clock.monotonic())  # their time begins anew
-        self._slow_commits = dict.fromkeys(self._slow_commits, self.clock.monotonic())
+        now = self.clock.monotonic()  # the time of what is under way begins anew
+        self._commits_begun = dict.fromkeys(self._commits_begun, now)
+        self._slow_commits_begun = dict.fromkeys(self._slow_commits_begun, now)
 
     def _read_failed(self, _reason: str) -> None:
         """A read that no charge waits for, or a dead letter: no outage by itself, but where the probe fails too."""
@@ -355,42 +349,31 @@ class MongoActor(Actor[LedgerMessage]):
         self._telemetry.dead_letter_waits(identity, reason)
         self._read_failed(reason)
 
-    def _fail_what_can_be_repeated(self) -> None:
-        """Requests and events that wait in lanes were never sent to the store: better told now than kept waiting."""
-        repeatable = [
-            message for message in self._order_queues.waiting() if isinstance(message, ChargeOrder | EventReceived)
-        ]
-        for message in repeatable:
-            match message:
-                case ChargeOrder():
-                    reject(message, Unavailability.STORE_AWAY)
-                case EventReceived():
-                    message.settle(Handling.NOT_NOW)
-        self._order_queues.drop({id(message) for message in repeatable})
-
     # ------------------------------------------------------------------------------------------------------------ time
 
     async def _tick(self) -> None:
-        """Deadlines of waiting requests, leases that run out, work of other processes that somebody waits for."""
+        """Deadlines of pending requests, leases that run out, orders of other processes that requests wait for."""
         next_second = self.clock.monotonic()
         while True:
             await self.clock.sleep(TICK_S)
             self._wake_dispatch()  # a commit may have become a slow one
-            self._answer_overdue()
+            store_long_away = self._state.away_s() >= STORE_AWAY_WAIT_S
+            overdue = self._charges.answer_overdue(store_long_away=store_long_away)
+            self._declines.drop_answered()
             self._views.answer_overdue()
-            await self._look_for(self._pending_replies.expired())
+            await self._read_for_requests(overdue)
             if self.clock.monotonic() >= next_second:
                 next_second = self.clock.monotonic() + 1.0
-                await self._look_for(self._pending_replies.elsewhere()[:SWEPT_ORDERS_LIMIT])
-                for order_id in {*self._pending_replies.want_rechecks(), *self._views.want_rechecks()}:
+                await self._read_for_requests(self._charges.elsewhere()[:SWEPT_ORDERS_LIMIT])
+                for order_id in {*self._charges.want_rechecks(), *self._views.want_rechecks()}:
                     if order_id not in self._order_queues:  # as with renewals: an outage must not pile them up
-                        self._request_look(order_id)
+                        self._recheck(order_id)
                 self._renew()
                 self._telemetry.second(self.mailbox.depth)
-                await self._look_at_set_aside()
+                await self._read_set_aside()
                 self._set_aside.forget()
 
-    async def _look_at_set_aside(self) -> None:
+    async def _read_set_aside(self) -> None:
         """Corrected documents that are not due are met by nothing else: the gauge would count them for an hour."""
         order_ids = self._set_aside.unmet()
         if not order_ids or not self._state.up.is_set():
@@ -407,59 +390,39 @@ class MongoActor(Actor[LedgerMessage]):
             else:
                 self._set_aside.legible(order_id)
 
-    def _answer_overdue(self) -> None:
-        """Requests whose time is up before anything about them is known: the store is slow, away, or failing them."""
-        now = self.clock.monotonic()
-        self._declines.answer_overdue()
-        for message in self._order_queues.waiting():
-            if isinstance(message, ChargeOrder) and now >= message.deadline:
-                reject(message, Unavailability.BUSY)
-        for message in self.desk.messages_in_flight():
-            if isinstance(message, ChargeOrder) and (now >= message.deadline or self._store_long_away()):
-                send_reply(message, Unavailable(Unavailability.WRITE_UNKNOWN, UNKNOWN_RETRY_AFTER_S))
-        if self._store_long_away():
-            self._pending_replies.fail(UNKNOWN_RETRY_AFTER_S)
-
-    def _store_long_away(self) -> bool:
-        return self._state.away_s() >= STORE_AWAY_WAIT_S
-
-    async def _look_for(self, order_ids: list[str]) -> None:
-        """One more read, for whoever waits on these orders."""
+    async def _read_for_requests(self, order_ids: list[str]) -> None:
+        """Read these orders once more: requests wait for their outcome, which another process may have written."""
         for first in range(0, len(order_ids), SWEPT_ORDERS_LIMIT):
-            await self._look_for_some(order_ids[first : first + SWEPT_ORDERS_LIMIT])
-
-    async def _look_for_some(self, order_ids: list[str]) -> None:
-        if not self._state.up.is_set():
-            self._pending_replies.give_up(order_ids)
-            return
-        try:
-            orders = await self._store.load(order_ids)
-        except StoreUnavailable as error:
-            self._pending_replies.give_up(order_ids)
-            self._read_failed(str(error))
-            return
-        for order_id, order in orders.items():
-            if isinstance(order, CorruptDocument):
-                self._set_aside.corrupt(order)
-            elif not self._set_aside.contain(order_id, self._pending_replies.written, order):
-                self._pending_replies.fail_order(order_id)
-        self._pending_replies.give_up(
-            [order_id for order_id in order_ids if not isinstance(orders.get(order_id), Order)]
-        )
+            some = order_ids[first : first + SWEPT_ORDERS_LIMIT]
+            if not self._state.up.is_set():
+                self._charges.unread(some)
+                continue
+            try:
+                orders = await self._store.load(some)
+            except StoreUnavailable as error:
+                self._charges.unread(some)
+                self._read_failed(str(error))
+                continue
+            for order_id, order in orders.items():
+                if isinstance(order, CorruptDocument):
+                    self._set_aside.corrupt(order)
+                elif not self._set_aside.contain(order_id, self._charges.written, order):
+                    self._charges.fail_order(order_id)
+            self._charges.unread([order_id for order_id in some if not isinstance(orders.get(order_id), Order)])
 
     def _renew(self) -> None:
         for renewal in list(self._in_flight.renewals(self.clock.now())):
             # An outage of the store must not pile them up, one a second for each order; nor one that is set aside.
             if renewal.order_id not in self._order_queues and not self._set_aside.rests(renewal.order_id):
                 self._order_queues.add(renewal.order_id, renewal)
-        for order_id in self.desk.take_unreleased(SWEPT_ORDERS_LIMIT):
+        for order_id in self._in_flight.take_unreleased(SWEPT_ORDERS_LIMIT):
             self._order_queues.add(order_id, Due(order_id))
         self._wake_dispatch()
 
     async def _sweep(self) -> None:
-        """Take up what is due: at start all that an earlier run of this client id left, then whatever is overdue.
+        """Take up what is due: at start all that an earlier run of this client id left, then what is overdue.
 
-        After the store was away that is looked for again: it may have been taken up just then, and lost.
+        After the store was away the former is swept again: it may have been taken up just then, and lost.
         """
         await self._state.up.wait()
         while True:
@@ -478,7 +441,7 @@ class MongoActor(Actor[LedgerMessage]):
                 await self._until_next_sweep()
 
     def _left_by(self) -> str | None:
-        """This client's id where an earlier run's work is to be looked for: twice, for its last write may land late."""
+        """This client's id where an earlier run's work is to be swept: twice, for its last write may land late."""
         if self._own_work_left:
             self._own_work_left = False
             self._own_work_again_at = self.clock.monotonic() + OWN_WORK_AGAIN_S
@@ -501,14 +464,15 @@ class MongoActor(Actor[LedgerMessage]):
     async def _sweep_failed(self, reason: str) -> None:
         """The store is away; or it has no index yet, reads every order for the sweep, and has taken too long."""
         if self._state.indexed.is_set():
-            await self.desk.store_failed(reason, wait=True)
+            await self._state.failed(reason)
+            await self._state.up.wait()
         elif await self._state.check():
             await self.clock.sleep(SWEEP_UNINDEXED_EVERY_S)
         else:
             await self._state.up.wait()
 
     async def _sweep_rechecks(self) -> None:
-        """Take up the charges that were given back and are to be looked at again. They have an index of their own."""
+        """Take up the charges that were given back and are to be checked again. They have an index of their own."""
         while True:
             await self._state.up.wait()
             try:

@@ -64,7 +64,7 @@ class UnsettledCount:
                     self._add(wait)
 
     def _add(self, wait: Wait) -> None:
-        # A task that was taken up anew says when that was. What was seen before it has waited for longer.
+        # A task that was taken up anew has the time of that. What an earlier read found has waited for longer.
         since = self.since[wait.key] = min(wait.since, self._known.get(wait.key, wait.since))
         self.waits.append(wait)
         self.pending[wait.matter] += 1
@@ -101,7 +101,7 @@ class Backlog:
         """When the alarm of each blocked refund was logged last."""
         self._reminded: datetime | None = None
 
-    async def watch(self, store_up: asyncio.Event) -> None:
+    async def report(self, store_up: asyncio.Event) -> None:
         """Read and report, for ever. While the store is away, what the last read found waits for it."""
         await store_up.wait()
         while True:

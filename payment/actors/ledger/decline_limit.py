@@ -6,23 +6,20 @@ way, begin nothing and are never refused.
 
 **Attempts in flight count too**, from the first decline on, for each may be declined: a user has at most as many as
 declines are left. A request beyond that waits until one of them ends, and is decided again then. A user of whom none
-was declined is not held up: that may be a program that pays thousands of orders at once.
+was declined is not delayed: that may be a program that pays thousands of orders at once.
 
 It must never wait for anything, and counts only what the ledger of this process has written: another process has its
 own count, and a restart begins at 0 (docs/decisions/0014).
 """
 
-import enum
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable
 
 from msgspec import Struct, field
 
-from payment.actors.ledger.pending_replies import reject, send_reply
-from payment.actors.messages import ChargeOrder
-from payment.core.order import UNSETTLED, Attempt, AttemptState, Order
-from payment.core.replies import Denied, Unavailability
+from payment.actors.ledger.pending_charges import ChargeState, PendingCharge, PendingCharges
+from payment.core.order import UNSETTLED, AttemptState, Order
+from payment.core.replies import Denied
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ports.clock import Clock
@@ -56,65 +53,62 @@ class _User(Struct, eq=False):
 
     declined: deque[float] = field(default_factory=deque)
     in_flight: dict[AttemptName, float] = field(default_factory=dict)
-    held: deque[ChargeOrder] = field(default_factory=deque)
+    held: deque[PendingCharge] = field(default_factory=deque)
     logged: set[str] = field(default_factory=set)
-
-
-class _Verdict(enum.Enum):
-    BEGIN = enum.auto()
-    WAIT = enum.auto()
-    REFUSE = enum.auto()
 
 
 class DeclineLimit:
     """Counts declines by user. `limit` 0: nothing is counted, and nothing refused."""
 
     def __init__(self, limit: int, window_s: float, clock: Clock, users_limit: int = USERS_LIMIT) -> None:
+        self.on = limit > 0
+        """Whether there is a limit."""
         self._limit = limit
         self._users_limit = users_limit
         self._window_s = window_s
         self._clock = clock
-        self._again: Callable[[ChargeOrder], None] = _undecided
+        self._charges: PendingCharges
+        """Set by `start`."""
         self._users: OrderedDict[str, _User] = OrderedDict()
         self._holding: dict[str, _User] = {}
         """The users with requests that are held."""
         self._begun: dict[str, _Begun] = {}
 
-    @property
-    def on(self) -> bool:
-        """Whether there is a limit."""
-        return self._limit > 0
-
-    def start(self, again: Callable[[ChargeOrder], None]) -> None:
-        """A ledger begins: `again` has a request decided once more. What the last one had in flight is unknown."""
-        self._again = again
+    def start(self, charges: PendingCharges) -> None:
+        """A ledger begins, with its pending requests. Which attempts of the last one are in flight is unknown."""
+        self._charges = charges
         self._begun.clear()
         self._holding.clear()
         for user in self._users.values():
             user.in_flight.clear()
             user.held.clear()
 
-    def may_begin(self, order: Order, request: ChargeOrder) -> bool:
+    def may_begin(self, order: Order, charge: PendingCharge) -> bool:
         """Whether a request that would begin the order's next attempt may do so now.
 
         If not, it is refused, or held until it may.
         """
         name = (order.id, len(order.attempts) + 1)
-        user_id = request.request.user_id
+        user_id, now = charge.message.request.user_id, self._clock.monotonic()
         user = self._user(user_id)
-        match self._verdict(user, name):
-            case _Verdict.BEGIN:
-                user.logged.clear()
-                if name not in user.in_flight:
-                    user.in_flight[name] = self._clock.monotonic()
-                    self._begun.setdefault(order.id, _Begun(user_id)).written[name[1]] = False
-                return True
-            case _Verdict.WAIT:
-                user.held.append(request)
+        while user.declined and user.declined[0] <= now - self._window_s:
+            user.declined.popleft()
+        for other in [other for other, began in user.in_flight.items() if began <= now - IN_FLIGHT_S]:
+            self._drop(user, other)
+        if name not in user.in_flight:
+            if len(user.declined) >= self._limit:
+                self._refuse(user, charge)
+                return False
+            if self._places(user) <= 0:
+                if charge.state is ChargeState.DECIDING:
+                    charge.state = ChargeState.HELD
+                user.held.append(charge)
                 self._holding[user_id] = user
-            case _Verdict.REFUSE:
-                self._refuse(user, request)
-        return False
+                return False
+            user.in_flight[name] = now
+            self._begun.setdefault(order.id, _Begun(user_id)).written[name[1]] = False
+        user.logged.clear()
+        return True
 
     def settled(self, before: Order | None, after: Order) -> None:
         """A document stands: count the declines that it adds, and let others begin where an attempt is not in flight.
@@ -125,8 +119,9 @@ class DeclineLimit:
             return
         was = {attempt.number: attempt.state for attempt in before.attempts} if before is not None else {}
         for attempt in after.attempts:
-            if was.get(attempt.number) in UNSETTLED and attempt.state not in UNSETTLED:
-                self._count(self._user(after.user_id), attempt)
+            ended = was.get(attempt.number) in UNSETTLED and attempt.state not in UNSETTLED
+            if ended and attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
+                self._user(after.user_id).declined.append(self._clock.monotonic())
         begun = self._begun.get(after.id)
         if begun is None:
             return
@@ -144,22 +139,11 @@ class DeclineLimit:
             for number in [number for number, written in begun.written.items() if not written]:
                 self._ended(begun.user_id, (order_id, number))
 
-    def held(self) -> list[ChargeOrder]:
-        """The requests that wait for another attempt of their user to end."""
-        return [request for user in self._holding.values() for request in user.held]
-
-    def answer_overdue(self) -> None:
-        """Answer the held requests whose time is up: nothing was charged for them."""
-        now = self._clock.monotonic()
+    def drop_answered(self) -> None:
+        """Forget the held requests that have been answered: their time was up."""
         for user_id, user in list(self._holding.items()):
-            waiting: deque[ChargeOrder] = deque()
-            for request in user.held:
-                if now < request.deadline and not request.answer.done():
-                    waiting.append(request)
-                else:
-                    reject(request, Unavailability.OTHERS_UNDER_WAY)
-            user.held = waiting
-            if not waiting:
+            user.held = deque(charge for charge in user.held if not charge.answered)
+            if not user.held:
                 del self._holding[user_id]
 
     def _user(self, user_id: str) -> _User:
@@ -177,33 +161,17 @@ class DeclineLimit:
         for name in list(user.in_flight):
             self._drop(user, name)
         while user.held:
-            self._again(user.held.popleft())
-
-    def _verdict(self, user: _User, name: AttemptName) -> _Verdict:
-        now = self._clock.monotonic()
-        while user.declined and user.declined[0] <= now - self._window_s:
-            user.declined.popleft()
-        for other in [other for other, began in user.in_flight.items() if began <= now - IN_FLIGHT_S]:
-            self._drop(user, other)
-        if name in user.in_flight:
-            return _Verdict.BEGIN
-        if len(user.declined) >= self._limit:
-            return _Verdict.REFUSE
-        return _Verdict.BEGIN if self._places(user) > 0 else _Verdict.WAIT
+            self._charges.decide_again(user.held.popleft())
 
     def _places(self, user: _User) -> float:
         """How many more attempts the user may have in flight."""
         return self._limit - len(user.declined) - len(user.in_flight) if user.declined else math.inf
 
-    def _count(self, user: _User, attempt: Attempt) -> None:
-        if attempt.state is AttemptState.DECLINED and attempt.cancel_reason is None:
-            user.declined.append(self._clock.monotonic())
-
-    def _refuse(self, user: _User, request: ChargeOrder) -> None:
+    def _refuse(self, user: _User, charge: PendingCharge) -> None:
         declines = len(user.declined)
         again_s = user.declined[declines - self._limit] + self._window_s - self._clock.monotonic()
-        send_reply(request, Denied.TOO_MANY_DECLINES, retry_after_s=max(1, math.ceil(again_s)))
-        order_id = request.request.order_id
+        self._charges.answer(charge, Denied.TOO_MANY_DECLINES, max(1, math.ceil(again_s)))
+        order_id = charge.message.request.order_id
         if order_id not in user.logged and len(user.logged) < LOGGED_ORDERS_LIMIT:
             user.logged.add(order_id)
             get_logger().warning(
@@ -211,7 +179,7 @@ class DeclineLimit:
                 status=429,
                 reason=Denied.TOO_MANY_DECLINES.value,
                 order_id=order_id,
-                request_id=request.request_id,
+                request_id=charge.message.request_id,
                 count=declines,
             )
 
@@ -221,7 +189,7 @@ class DeclineLimit:
         refusing = len(user.declined) >= self._limit
         places = len(user.held) if refusing else self._places(user)
         while user.held and places > 0:
-            self._again(user.held.popleft())
+            self._charges.decide_again(user.held.popleft())
             places -= 1
 
     def _drop(self, user: _User, name: AttemptName) -> None:
@@ -232,7 +200,3 @@ class DeclineLimit:
             begun.written.pop(number, None)
             if not begun.written:
                 del self._begun[order_id]
-
-
-def _undecided(_: ChargeOrder) -> None:
-    raise RuntimeError("no ledger has started")

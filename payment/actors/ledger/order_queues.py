@@ -1,28 +1,24 @@
-"""The ledger's lanes: one for each order that has messages waiting, so that each order's changes come one after
-another.
+"""The order queues: one for each order that has messages waiting, so that each order's changes come one after another.
 
-A queue whose write is under way keeps its later messages; other orders go on. Queues are taken in the order in
-which their oldest message came, but those in which something has ended come first: what was begun is finished before
-more is begun. Ends are few, for each is of something begun; so they hold up nobody for long, and a crowd does not hold
-up them.
+A queue whose write is under way keeps its later messages; other orders go on. Queues are taken in the order in which
+their oldest message came, but those in which an effect has completed come first: what was begun is finished before
+more is begun. Completions are few, for each is of something begun; so they delay nothing for long, and a burst does not
+delay them.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 
-from payment.actors.messages import (
-    ChargeOrder,
-    EffectCompleted,
-    EventReceived,
-)
+from payment.actors.ledger.pending_charges import PendingCharge
+from payment.actors.messages import EffectCompleted, EventReceived
 from payment.core.messages import Due, LeaseRenewed, RecheckRequested
 from payment.ports.clock import Clock
 
 MESSAGES_IN_A_FOLD_LIMIT = 64
-"""Messages of one order folded into one write. A hot order must not hold up the batch that it is in (F31)."""
+"""Messages of one order folded into one write. A hot order must not delay the batch that it is in (F31)."""
 
-QueuedMessage = ChargeOrder | EventReceived | EffectCompleted | RecheckRequested | Due | LeaseRenewed
+QueuedMessage = PendingCharge | EventReceived | EffectCompleted | RecheckRequested | Due | LeaseRenewed
 
 
 class OrderQueue:
@@ -50,7 +46,7 @@ class OrderQueue:
 
 
 class OrderQueues:
-    """All lanes, and which of them are ready: they have messages, and no write under way."""
+    """All order queues, and which of them are ready: they have messages, and no write under way."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -59,7 +55,7 @@ class OrderQueues:
         self._ready_to_finish: dict[str, OrderQueue] = {}
 
     def add(self, order_id: str, message: QueuedMessage) -> None:
-        """Put a message at the end of its order's lane."""
+        """Put a message at the end of its order's queue."""
         order_queue = self._order_queues.get(order_id)
         if order_queue is None:
             order_queue = self._order_queues[order_id] = OrderQueue(order_id)
@@ -76,15 +72,16 @@ class OrderQueues:
             self._ready[order_queue.order_id] = order_queue
 
     def take_ready(self, limit: int) -> list[OrderQueue]:
-        """Up to `limit` lanes, now under way; each must be given back with `done`."""
+        """Up to `limit` ready queues, now under way; each must be given back with `done`."""
         order_queues = list(islice(chain(self._ready_to_finish.values(), self._ready.values()), limit))
         for order_queue in order_queues:
             order_queue.under_way = True
-            self._is_not_ready(order_queue.order_id)
+            self._ready.pop(order_queue.order_id, None)
+            self._ready_to_finish.pop(order_queue.order_id, None)
         return order_queues
 
     def done(self, order_queue: OrderQueue) -> None:
-        """The lane's write is no longer under way."""
+        """The queue's write is no longer under way."""
         order_queue.under_way = False
         if order_queue.messages:
             self._is_ready(
@@ -94,20 +91,17 @@ class OrderQueues:
             del self._order_queues[order_queue.order_id]
 
     def waiting(self) -> list[QueuedMessage]:
-        """Every message that waits in a lane."""
+        """Every message that waits in a queue."""
         return [message for order_queue in self._order_queues.values() for message in order_queue.messages]
 
-    def drop(self, messages: set[int]) -> None:
-        """Take out the messages with these identities (`id`), wherever they wait."""
+    def keep(self, kept: Callable[[Iterable[QueuedMessage]], list[QueuedMessage]]) -> None:
+        """Replace the messages of each queue by those that `kept` returns of them."""
         for order_id, order_queue in list(self._order_queues.items()):
-            order_queue.messages = deque(message for message in order_queue.messages if id(message) not in messages)
+            order_queue.messages = deque(kept(order_queue.messages))
             if not order_queue.messages and not order_queue.under_way:
                 del self._order_queues[order_id]
-                self._is_not_ready(order_id)
-
-    def _is_not_ready(self, order_id: str) -> None:
-        self._ready.pop(order_id, None)
-        self._ready_to_finish.pop(order_id, None)
+                self._ready.pop(order_id, None)
+                self._ready_to_finish.pop(order_id, None)
 
     @property
     def any_ready(self) -> bool:
@@ -115,11 +109,11 @@ class OrderQueues:
 
     @property
     def ready(self) -> int:
-        """How many lanes could be taken."""
+        """How many queues could be taken."""
         return len(self._ready) + len(self._ready_to_finish)
 
     def behind_s(self) -> float:
-        """How long the lane that is next to begin something has been ready, in seconds: no such lane waits longer."""
+        """How long the queue that is next to begin something has been ready, in seconds: no such queue waits longer."""
         order_queue = next(iter(self._ready.values()), None)
         return self._clock.monotonic() - order_queue.ready_since if order_queue is not None else 0.0
 

@@ -1,18 +1,19 @@
-"""Whether the store can be used, and what is said of it: by evidence alone.
+"""Whether the store can be used, by evidence alone.
 
 Owns `up`, the losses of the store, and the making of its indexes. *Up* rests on a probe (`OrderStore.probe`: it reads
 what a charge reads and writes what a charge needs to write) or on a confirmed commit, neither older than a few seconds,
 also while nothing else happens. A call that has failed is a suspicion: the store is lost where the probe fails as well,
-or where the probe's good word was contradicted since without any write confirmed. It must never believe a ping.
+or where a call has failed since the probe passed, and no write was confirmed between. It must never believe a ping.
 
 A loss and the next *up* are `STORE_PROBE_EVERY_S` apart, and further where the store is lost again and again, so that
-what answers probes and fails the rest makes neither a busy loop nor a storm of log lines.
+a store that answers probes and fails the rest causes neither a busy loop nor a storm of log lines.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from payment.actors.ledger.telemetry import LedgerTelemetry
+from payment.backoff import Backoff
 from payment.ports.clock import Clock
 from payment.ports.store import OrderStore, StoreUnavailable
 
@@ -20,9 +21,9 @@ STORE_PROBE_EVERY_S = 0.5
 """Between probes while the store is away, and at least between a loss and the next *up*: a store that is back is found
 within a second."""
 
-HOLD_LIMIT_S = 5.0
-"""At most between a loss and the probe that may end it. It doubles with each loss up to here, unless the store was up
-for `STEADY_S` before: a store that flaps for an hour makes 24 lines a minute."""
+HOLD = Backoff(first_s=STORE_PROBE_EVERY_S, longest_s=5.0)
+"""Between a loss and the probe that may end it. It grows with each loss, unless the store was up for `STEADY_S` before:
+a store that flaps for an hour makes 24 lines a minute."""
 
 STEADY_S = 30.0
 """A store that was up for this long is no flapping one."""
@@ -66,9 +67,10 @@ class StoreState:
         self._doubted_until = 0.0
         self._confirmed = 0
         self._proved_at = self._up_at = self._lost_at = 0.0
-        self._hold_s = 0.0
-        self._said = ""
-        self._said_at = 0.0
+        self._losses = 0
+        """Those in a row, each after less than `STEADY_S`."""
+        self._logged = ""
+        self._logged_at = 0.0
 
     # ------------------------------------------------------------------------------------------------ what others bring
 
@@ -124,13 +126,13 @@ class StoreState:
 
     async def _reach(self) -> None:
         """One probe, once the hold is over; and all that waits for the store goes on if it passes."""
-        hold_s = self._lost_at + self._hold_s - self._clock.monotonic()
-        if self._hold_s > 0 and hold_s > 0:
+        hold_s = self._lost_at + HOLD.pause_s(self._losses) - self._clock.monotonic()
+        if self._losses and hold_s > 0:
             await self._clock.sleep(hold_s)
         try:
             await self._store.probe()
         except StoreUnavailable as error:
-            self._say_why(str(error))
+            self._log_why(str(error))
             await self._clock.sleep(STORE_PROBE_EVERY_S)
             return
         self._up_at = self._proved_at = self._clock.monotonic()
@@ -143,22 +145,22 @@ class StoreState:
             return
         self._lost_at = self._clock.monotonic()
         steady = self._lost_at - self._up_at >= STEADY_S
-        self._hold_s = STORE_PROBE_EVERY_S if steady else min(max(STORE_PROBE_EVERY_S, 2 * self._hold_s), HOLD_LIMIT_S)
+        self._losses = 1 if steady else self._losses + 1
         self.up.clear()
-        self._said, self._said_at = reason, self._lost_at
+        self._logged, self._logged_at = reason, self._lost_at
         self._telemetry.store_down(reason)
         self._lost_called()
 
-    def _say_why(self, reason: str) -> None:
+    def _log_why(self, reason: str) -> None:
         """The store is still away: readiness has the newest reason, the log each one that is news."""
         now = self._clock.monotonic()
-        again = reason != self._said and (not self._said or now - self._said_at >= REASON_AGAIN_S)
+        again = reason != self._logged and (not self._logged or now - self._logged_at >= REASON_AGAIN_S)
         if again:
-            self._said, self._said_at = reason, now
+            self._logged, self._logged_at = reason, now
         self._telemetry.store_down(reason, again=again)
 
     async def make_indexes(self) -> None:
-        """Make the indexes that are missing, beside whatever else goes on; again and again until all are there."""
+        """Make the indexes that are missing, beside all other work; again and again until all are there."""
         while not self.indexed.is_set():
             await self.up.wait()
             began_s = self._clock.monotonic()

@@ -79,20 +79,20 @@ class Reasons:
         return "NATS has not stored the event yet" if self._in_flight.holds(wait.order_id) else NOT_HELD
 
     def _at_stripe(self, wait: Wait, at: datetime) -> str:
-        if wait.matter is Matter.BLOCKED_REFUND and wait.task.kind is TaskKind.WATCH:
+        if wait.matter is Matter.BLOCKED_REFUND and wait.task.kind is TaskKind.RECHECK_LATER:
             why = wait.text or "for no reason that it gave"
             return f"Stripe blocks the refund: {why}; looked at again at {timestamp(wait.task.due)}"
         stripe = self._health.trouble(Dependency.STRIPE)
         if stripe is not None:
             return f"Stripe: {stripe}"
-        if wait.task.kind is TaskKind.WATCH and wait.task.due > at:
+        if wait.task.kind is TaskKind.RECHECK_LATER and wait.task.due > at:
             return f"its next look at Stripe, at {timestamp(wait.task.due)}"
         queued_s = self._in_flight.wait_s(wait.order_id)
         if queued_s is not None and queued_s >= 1:
             return f"its turn at Stripe, about {queued_s:.0f} s from now"
         if not self._in_flight.holds(wait.order_id):
             return NOT_HELD
-        words = self._health.last_words(Dependency.STRIPE, wait.order_id)
+        words = self._health.order_note(Dependency.STRIPE, wait.order_id)
         return f"Stripe: {words}" if words else "Stripe has not settled it yet"
 
 
@@ -159,7 +159,7 @@ class StuckLog:
         )
 
     def _log_settled(self, keys: set[tuple[str, str]], at: datetime) -> None:
-        for key in self._named.keys() - keys:
+        for key in [key for key in self._named if key not in keys]:
             was = self._named.pop(key)
             del self._again_at[key]
             get_logger().info(

@@ -1,8 +1,10 @@
-"""What the ledger tells people: log lines, metrics, and the health of MongoDB, all read off confirmed documents.
+"""The ledger's log lines and metrics, and the health of MongoDB, all read off confirmed documents.
 
 One line for each charge when it ends, one for each refund, an alarm for what should never be. It reads the difference
-between an order before and after, so that several messages folded into one write are told once each. A gauge that
-stands for a state of the database is not kept here: `payment.actors.ledger.backlog` reads it there.
+between an order before and after, so that of several messages decided together each is logged once. A store that
+refuses writes, or answers none, fails every commit: each kind of failure is logged at once, then added up and logged at
+most once in `LINE_EVERY_S`. A gauge that stands for a state of the database is not kept here:
+`payment.actors.ledger.backlog` reads it there.
 """
 
 import logging
@@ -10,9 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from payment.actors.ledger.commit_log import CommitLines
-from payment.actors.ledger.group_commit import BatchItem
-from payment.actors.messages import ChargeOrder, EffectCompleted
+from msgspec import Struct, field
+
+from payment.actors.ledger.order_queues import QueuedMessage
+from payment.actors.ledger.pending_charges import PendingCharge
+from payment.actors.messages import EffectCompleted
 from payment.core.order import GIVEN_BACK, UNSETTLED, Attempt, AttemptState, Order, TaskKind
 from payment.core.waits import Matter, Wait
 from payment.ops.health import Dependency, Health
@@ -23,32 +27,72 @@ from payment.ports.clock import Clock
 from payment.ports.store import Committed
 
 TIMED_CHARGES_LIMIT = 20_000
-"""Charges whose times are being added up: above what may be in hand. Beyond it the oldest are forgotten (another
+"""Charges whose times are being added up: above what may be in flight. Beyond it the oldest are forgotten (another
 process has ended them), and a line says 0 for what is not known."""
+
+LINE_EVERY_S = 10.0
+"""Between two lines of one kind of failure, in seconds."""
 
 FAILURES = {Committed.UNKNOWN: Event.COMMIT_UNKNOWN, Committed.REFUSED: Event.COMMIT_REFUSED}
 
 SETTLED_BY_NOW = frozenset({AttemptState.CLOSED, AttemptState.DECLINED, AttemptState.REFUSED, AttemptState.PAID})
 
 
-class Times:
+class Times(Struct):
     """Where the time of one charge went, in milliseconds, as far as this process has seen it."""
 
-    __slots__ = ("asked_at", "awaits_from", "away_ms", "mongo_ms", "request_id", "stripe_ms")
+    asked_at: float | None = None
+    """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
+    stripe_ms: float = 0.0
+    away_ms: float = 0.0
+    awaits_from: float | None = None
+    """Monotonic seconds: since when the bank waits for the customer."""
+    mongo_ms: float = 0.0
+    request_id: str | None = None
 
-    def __init__(self) -> None:
-        self.asked_at: float | None = None
-        """Monotonic seconds; None for a charge that another process, or an earlier run, began."""
-        self.stripe_ms = 0.0
-        self.away_ms = 0.0
-        self.awaits_from: float | None = None
-        """Monotonic seconds: since when the bank waits for the customer."""
-        self.mongo_ms = 0.0
-        self.request_id: str | None = None
+
+class _FailureKind(Struct):
+    """What was not logged yet of one kind of failure. Times are monotonic seconds."""
+
+    next_at_s: float = 0.0
+    documents: int = 0
+    example: dict[str, str] = field(default_factory=dict)
+    """The field that names the newest of them, and its value."""
+    reason: str = ""
+
+
+class FailureLog:
+    """Adds up the documents of failed writes, and logs how many, one of them, and why."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kinds: dict[Event, _FailureKind] = {}
+
+    def note(self, event: Event, order_ids: Sequence[str], reason: str) -> None:
+        """Documents of these orders have failed so."""
+        self._add(event, len(order_ids), {"order_id": order_ids[0]}, reason)
+
+    def note_dead_letter(self, identity: str, reason: str) -> None:
+        """A bad event could not be kept."""
+        self._add(Event.DEAD_LETTER_WAITS, 1, {"identity": identity}, reason)
+
+    def _add(self, event: Event, documents: int, example: dict[str, str], reason: str) -> None:
+        kind = self._kinds.setdefault(event, _FailureKind())
+        kind.documents += documents
+        kind.example, kind.reason = example, reason
+        self.flush()
+
+    def flush(self) -> None:
+        """Log what may be logged by now. To be called about once a second."""
+        now_s = self._clock.monotonic()
+        for event, kind in self._kinds.items():
+            if kind.documents and now_s >= kind.next_at_s:
+                get_logger().warning(event, documents=kind.documents, reason=kind.reason, **kind.example)
+                kind.documents, kind.next_at_s = 0, now_s + LINE_EVERY_S
 
 
 class LedgerTelemetry:
-    """The ledger's voice."""
+    """What the ledger logs, counts, and says of the health of MongoDB."""
 
     def __init__(self, health: Health, metrics: Metrics, clock: Clock) -> None:
         self.health = health
@@ -56,7 +100,7 @@ class LedgerTelemetry:
         self._metrics = metrics
         self._clock = clock
         self._times: dict[tuple[str, int], Times] = {}
-        self._commit_lines = CommitLines(clock)
+        self._failures = FailureLog(clock)
 
     # ------------------------------------------------------------------------------------------------------ the store
 
@@ -92,10 +136,10 @@ class LedgerTelemetry:
         for result, event in FAILURES.items():
             failed = [order_id for order_id, each in zip(order_ids, results, strict=True) if each is result]
             if failed:
-                self._commit_lines.note(event, failed, trouble)
+                self._failures.note(event, failed, trouble)
 
     def dead_letter_waits(self, identity: str, reason: str) -> None:
-        self._commit_lines.note_dead_letter(identity, reason)
+        self._failures.note_dead_letter(identity, reason)
 
     def commit_done(self, seconds: float) -> None:
         self._metrics.ledger_commit_seconds.observe(seconds)
@@ -107,11 +151,11 @@ class LedgerTelemetry:
 
     def second(self, mailbox: int) -> None:
         """Once a second: what has been added up since, and how many messages the ledger's mailbox holds."""
-        self._commit_lines.flush()
+        self._failures.flush()
         self._metrics.actor_mailbox("mongo").set(mailbox)
 
-    def rejected_document(self, item: BatchItem) -> None:
-        get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=item.order_id, alarm=True)
+    def rejected_document(self, order_id: str) -> None:
+        get_logger().error(Event.DOCUMENT_UNWRITABLE, order_id=order_id, alarm=True)
         self._metrics.alarms(Event.DOCUMENT_UNWRITABLE).inc()
 
     def corrupt(self, order_id: str, reason: str) -> None:
@@ -127,40 +171,46 @@ class LedgerTelemetry:
 
     # ----------------------------------------------------------------------------------------------------- the orders
 
-    def finished(self, item: BatchItem) -> None:
-        """An order's document stands: say what ended with it."""
-        if item.after is None or item.after.payment is None:
+    def finished(
+        self, before: Order | None, after: Order | None, messages: Sequence[QueuedMessage], store_ms: float
+    ) -> None:
+        """An order's document stands as `after`: log and count what ended with it.
+
+        `messages` have led to it from `before`, and `store_ms` is the time that its calls to the store took.
+        """
+        if after is None or after.payment is None:
             return
-        if item.changed and item.before is not None and item.before.payment is item.after.payment:
-            return  # an event is out, the platform has said something: no charge has moved
-        self._add_times(item, item.after)
-        before = {attempt.number: attempt for attempt in item.before.attempts} if item.before else {}
-        for attempt in item.after.attempts:
-            was = before.get(attempt.number)
+        if after is not before and before is not None and before.payment is after.payment:
+            return  # an event was published, or came from the platform: no charge has changed
+        self._add_times(after, messages, store_ms)
+        states = {attempt.number: attempt for attempt in before.attempts} if before is not None else {}
+        for attempt in after.attempts:
+            was = states.get(attempt.number)
             if attempt.disputed and attempt.state is AttemptState.PAID and not (was is not None and was.disputed):
-                self._alarm(Event.CHARGE_DISPUTED, item.after, attempt)
+                self._alarm(Event.CHARGE_DISPUTED, after, attempt)
             if was is not None and was.state is attempt.state:
                 continue
-            self._state_entered(item.after, attempt, was)
+            self._state_entered(after, attempt, was)
 
-    def _add_times(self, item: BatchItem, order: Order) -> None:
+    def _add_times(self, order: Order, messages: Sequence[QueuedMessage], store_ms: float) -> None:
         current = order.unsettled or (order.attempts[-1] if order.attempts else None)
         if current is None:
             return
         name = (order.id, current.number)
-        if name not in self._times:
+        times = self._times.get(name)
+        if times is None:
             if current.state not in UNSETTLED:
                 return
             if len(self._times) >= TIMED_CHARGES_LIMIT:
                 del self._times[next(iter(self._times))]
-        times = self._times.setdefault(name, Times())
-        times.mongo_ms += item.store_ms
-        for message in item.messages:
+            times = self._times[name] = Times()
+        times.mongo_ms += store_ms
+        for message in messages:
             if isinstance(message, EffectCompleted):
                 times.stripe_ms += message.call_ms
                 times.away_ms += message.away_ms
-            elif isinstance(message, ChargeOrder) and times.request_id is None:
-                times.request_id, times.asked_at = message.request_id, message.asked_at
+            elif isinstance(message, PendingCharge) and times.request_id is None:
+                times.request_id, times.asked_at = message.message.request_id, message.message.asked_at
 
     def _state_entered(self, order: Order, attempt: Attempt, was: Attempt | None) -> None:
         if was is not None and was.state in UNSETTLED and attempt.state not in UNSETTLED:
@@ -193,15 +243,29 @@ class LedgerTelemetry:
                 return
 
     def _charge_finished(self, order: Order, attempt: Attempt) -> None:
-        """The canonical line."""
+        """The canonical line. The time is from the request until its outcome is committed.
+
+        Of a charge that another process began it is the time since its intent. Rechecks while the bank waits are the
+        customer's time.
+        """
         times = self._times.pop((order.id, attempt.number), None) or Times()
-        total_ms = self._total_ms(times, attempt)
+        now_s = self._clock.monotonic()
+        if times.asked_at is not None:
+            total_ms = (now_s - times.asked_at) * 1_000
+        else:
+            total_ms = max(0.0, (self._clock.now() - attempt.first_sent).total_seconds() * 1_000)
+        spent_ms = {
+            "stripe_ms": times.stripe_ms,
+            "stripe_away_ms": times.away_ms,
+            "mongo_ms": times.mongo_ms,
+            "customer_ms": 0.0 if times.awaits_from is None else (now_s - times.awaits_from) * 1_000,
+        }
+        spent_ms["waiting_ms"] = max(0.0, total_ms - sum(spent_ms.values()))
         outcome = attempt.state.value
         if attempt.state is AttemptState.REFUNDING:
             outcome = "refunded_by_hand" if _given_back_by_hand(attempt) else "charged_too_late"
         self._metrics.charges(outcome).inc()
         self._metrics.charge_seconds.observe(total_ms / 1_000)
-        spent_ms = self._spent_ms(times, total_ms)
         for where, ms in spent_ms.items():
             self._metrics.charge_time_seconds(where.removesuffix("_ms")).inc(ms / 1_000)
         get_logger().info(
@@ -224,17 +288,6 @@ class LedgerTelemetry:
             **{name: round(ms, 1) for name, ms in spent_ms.items()},
         )
 
-    def _spent_ms(self, times: Times, total_ms: float) -> dict[str, float]:
-        """Where the time of a charge went, by the fields of its line. Looks while the bank waits are the customer's."""
-        customer_ms = 0.0 if times.awaits_from is None else (self._clock.monotonic() - times.awaits_from) * 1_000
-        spent_ms = {
-            "stripe_ms": times.stripe_ms,
-            "stripe_away_ms": times.away_ms,
-            "mongo_ms": times.mongo_ms,
-            "customer_ms": customer_ms,
-        }
-        return spent_ms | {"waiting_ms": max(0.0, total_ms - sum(spent_ms.values()))}
-
     def _awaits_customer(self, order: Order, attempt: Attempt) -> None:
         get_logger().info(
             Event.CUSTOMER_AWAITED,
@@ -243,12 +296,6 @@ class LedgerTelemetry:
             intent_id=_intent_id(order, attempt),
             attempt=attempt.number,
         )
-
-    def _total_ms(self, times: Times, attempt: Attempt) -> float:
-        """From the request until its outcome is on paper; of a charge that somebody else began, since its intent."""
-        if times.asked_at is not None:
-            return (self._clock.monotonic() - times.asked_at) * 1_000
-        return max(0.0, (self._clock.now() - attempt.first_sent).total_seconds() * 1_000)
 
     def _refunded(self, order: Order, attempt: Attempt) -> None:
         self._metrics.refunds("refunded").inc()
@@ -347,8 +394,8 @@ def _refusal(attempt: Attempt) -> str | None:
 
 
 def _given_back_by_hand(attempt: Attempt) -> bool:
-    """Whether its charge was refunded at Stripe before it was known here: the refund is looked at, not made."""
-    return attempt.task is not None and attempt.task.kind is TaskKind.LOOK_REFUND
+    """Whether its charge was refunded at Stripe before it was known here: the refund is read, not made."""
+    return attempt.task is not None and attempt.task.kind is TaskKind.FIND_REFUND
 
 
 def _intent_id(order: Order, attempt: Attempt) -> str | None:

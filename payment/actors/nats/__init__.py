@@ -1,1 +1,1 @@
-"""The NATS actor: events of the platform on their way in, events of ours on their way out."""
+"""The NATS actor: it receives the platform's events, and publishes ours."""

@@ -1,8 +1,8 @@
-"""The events: two of the platform's that come in, four of ours that go out.
+"""The payloads of events: two of the platform's that are consumed, four of ours that are published.
 
-Unknown fields are ignored. A known field that is not what the contract says is never guessed at: the event is bad, and
-goes whole to the dead letters. A time without a zone is such a field. Where a price or a currency stands both in
-`ticket` and beside it, the two must agree, and `null` counts as absent.
+Unknown fields are ignored. A known field that breaks the contract is never guessed: the event is bad, and is kept whole
+as a dead letter. A time without a zone breaks it. Where `ticket` and the event itself both have a price or a currency,
+the two must agree; `null` counts as absent.
 
 Change together: the contract's table of events, `payment.core.messages`, `payment.core.effects.PublishEvent`.
 """
@@ -24,19 +24,19 @@ ORDER_CANCELLED = "order:cancelled"
 INCOMING_SUBJECTS = (ORDER_CREATED, ORDER_CANCELLED)
 
 LARGEST_VERSION = 2**53 - 1
-"""The largest whole number that a JavaScript sibling can count to."""
+"""The largest whole number that a peer service in JavaScript can count to exactly."""
 
 EXPIRES_AT_CHARS_MAX = 64
-"""Longest time. `2026-11-22T22:23:46.123456789+00:00` has 35 characters; further digits of a fraction are nobody's."""
+"""Longest time. `2026-11-22T22:23:46.123456789+00:00` has 35 characters; no clock needs more digits of a fraction."""
 
 # The extended format of ISO 8601, to the minute or finer, with its zone. `fromisoformat` alone would take more: weeks,
-# any message between date and time, and times without a zone.
+# any character between date and time, and times without a zone.
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2})(?:(:[0-9]{2})(?:[.,]([0-9]+))?)?(?:Z|([+-][0-9]{2})(?::?([0-9]{2}))?)",
 )
 
 READ_BYTES_MAX = 4_096
-"""How far into broken text an order's id is looked for. An event has some hundred bytes."""
+"""Bytes of invalid JSON in which an order's id is searched for. An event has some hundred bytes."""
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,255})"')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
@@ -45,14 +45,14 @@ _Fields = dict[str, object]
 
 
 class BadEvent(Exception):
-    """An event that can never be applied. The text says why, in words fit for a log: it quotes nothing of the event."""
+    """An event that can never be applied. The text says why, quotes nothing of the event, and is fit for a log."""
 
 
 def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreated | OrderCancelled:
-    """The message that an event brings. `default_currency` (lower case) is for orders that name none.
+    """Returns the message of an event. `default_currency` (lower case) is for orders that name none.
 
     Raises:
-        BadEvent: the event can't be applied, now or ever: not JSON, a field missing or malformed, no such subject.
+        BadEvent: the event can never be applied: not JSON, a field missing or malformed, no such subject.
     """
     try:
         event = _object(read_json(data), "the event")
@@ -66,9 +66,10 @@ def parse_event(subject: str, data: bytes, default_currency: str) -> OrderCreate
 
 
 def order_id_in(data: bytes) -> str | None:
-    """The order's id, where an event that can't be applied still shows it: for an operator who looks for the order.
+    """Returns the order's id in an event that can't be applied, for an operator who searches the order; None without
+    one.
 
-    It is the `id` at the top level, also of text that is no JSON (cut off, say): there it is only a guess.
+    It is the `id` at the top level. In text that is not JSON (an event that was cut off) it is only a guess.
     """
     try:
         event = read_json(data)
@@ -88,7 +89,7 @@ def _first_top_id(data: bytes) -> str | None:
 
 
 def event_payload(effect: PublishEvent) -> bytes:
-    """The bytes of one of our events (`OUTGOING_SUBJECTS`): compact JSON without an envelope."""
+    """Returns the bytes of one of our events (`OUTGOING_SUBJECTS`): compact JSON without an envelope."""
     payload = {"id": effect.payment_id, "orderId": effect.order_id, "stripeId": effect.stripe_id}
     own = {"refundId": effect.refund_id, "disputeId": effect.dispute_id, "status": effect.status}
     return msgspec.json.encode(payload | {name: value for name, value in own.items() if value is not None})
@@ -129,7 +130,7 @@ def _object(value: object, name: str) -> _Fields:
 
 
 def _ticket(event: _Fields) -> _Fields:
-    """The event's ticket. Nothing that we do depends on its id, so it may be absent, but not malformed."""
+    """The event's ticket. No decision depends on its id, so it may be absent, but not malformed."""
     if event.get("ticket") is None:
         return {}
     ticket = _object(event["ticket"], "ticket")
@@ -178,7 +179,7 @@ def _agreed(name: str, in_ticket: _Value | None, at_top: _Value | None) -> _Valu
 
 
 def _time(event: _Fields, key: str) -> datetime:
-    """A moment in UTC, cut to whole milliseconds: MongoDB keeps no more, and a step must read back what it wrote."""
+    """A time in UTC, cut to whole milliseconds: MongoDB stores no more, and a stored order must read back unchanged."""
     value = event.get(key)
     found = _TIME.fullmatch(value) if isinstance(value, str) and len(value) <= EXPIRES_AT_CHARS_MAX else None
     if found is None:

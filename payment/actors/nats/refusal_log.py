@@ -1,8 +1,8 @@
-"""Events of ours that the broker does not take: when that is reported, in which words, and how often.
+"""Reports our events that the broker does not take: when, with which text, and how often.
 
-Owns: since when each subject, and each event that is refused for itself, has been refused, and the alarm. Must never:
-log a line for each try, or call a subject well that nothing was stored for. Change together with:
-`payment.actors.nats.publisher` (when it is tried again).
+Owns: since when each subject, and each event that is refused alone, has been refused; and the alarm. Must never: log a
+line for each try, or report a subject as up before the broker has stored an event of it. Change together with:
+`payment.actors.nats.publisher` (when an event is tried again).
 
 The NATS actor owns it, not the transports, so that JetStream and NATS Streaming are reported alike.
 """
@@ -17,20 +17,21 @@ from payment.ports.clock import Clock
 from payment.ports.transport import PublishRefused, TransportUnavailable
 
 REFUSED_SHOWN_AFTER_S = 4.0
-"""A stream that is made again or elects a leader, a server that reads its streams after a start, refuse for less."""
+"""A refusal is shown after this. A stream that is made anew or elects a leader, or a server that reads its streams at
+its start, refuses for less."""
 UNANSWERED_SHOWN_AFTER_S = 8.0
-"""From the begin of the first publish that nothing came of, whose own time limit is 5 s. A server that is gone is found
-out by its pings before that; what is left is a broker that is there and does not acknowledge."""
+"""From the begin of the first publish without an answer, whose own timeout is 5 s. The pings find a lost server sooner:
+what remains is a server that works and does not acknowledge."""
 UNANSWERED_ALARM_AFTER_S = 60.0
-"""A broker that answers again within it needs no operator."""
+"""A broker that answers again within this time needs no operator."""
 ALARM_AGAIN_AFTER_S = 600.0
-"""While it lasts: an alarm that was missed comes again."""
+"""Between alarms while the refusal lasts, for an operator who missed one."""
 REASONS_MAX = 20
-"""Reasons of one refusal that have had a line: one that has a number in it is a new one each time."""
+"""Reasons of one refusal that get a line each: a reason with a number in it is a new one each time."""
 
 
 class RefusedPublish(Struct):
-    """One subject's, or one event's, refusal. Times are monotonic seconds."""
+    """The refusal of one subject, or of one event. Times are monotonic seconds."""
 
     since: float
     reason: str
@@ -40,10 +41,11 @@ class RefusedPublish(Struct):
     alarmed: set[str] = set()
 
     def is_shown(self, now: float) -> bool:
+        """Whether `/readyz` shows it."""
         return now - self.since >= (REFUSED_SHOWN_AFTER_S if self.answered else UNANSWERED_SHOWN_AFTER_S)
 
     def is_due(self, now: float) -> bool:
-        """Whether a line is due: the first, one for a new reason, or one after a long time."""
+        """Whether a line is due: the first, one for a new reason, or one after `ALARM_AGAIN_AFTER_S`."""
         if not self.answered and now - self.since < UNANSWERED_ALARM_AFTER_S:
             return False
         if self.alarmed_at is None or now - self.alarmed_at >= ALARM_AGAIN_AFTER_S:
@@ -52,16 +54,19 @@ class RefusedPublish(Struct):
 
 
 class Refusals:
-    """What is refused just now."""
+    """The present refusals."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
         self._metrics = metrics
         self._refused: dict[tuple[str, str], RefusedPublish] = {}
-        """By subject, and by the event's id where it is refused for itself."""
+        """By subject, and by the event's id where only that event is refused."""
 
     def add(self, effect: PublishEvent, error: TransportUnavailable, began: float, *, alone: bool) -> None:
-        """A publish that began at this monotonic second was not taken."""
+        """The broker did not take a publish.
+
+        It began at the monotonic second `began`. `alone`: the broker takes other events of the subject.
+        """
         key = (effect.subject, effect.id if alone else "")
         answered = isinstance(error, PublishRefused)
         refused = self._refused.get(key)
@@ -72,18 +77,18 @@ class Refusals:
             refused.reason, refused.answered = str(error), answered
 
     def interrupted(self, subject: str) -> None:
-        """There is no connection: a refusal that came just before was its end, and not yet said."""
+        """The connection is lost: drop the refusals that were not logged, for the loss may have caused them."""
         self._refused = {
             key: each for key, each in self._refused.items() if key[0] != subject or each.alarmed_at is not None
         }
 
     def taken(self, effect: PublishEvent) -> None:
-        """The broker has stored an event: its subject is refused no more."""
+        """The broker has stored an event: its subject is no longer refused."""
         self._refused.pop((effect.subject, ""), None)
         self._refused.pop((effect.subject, effect.id), None)
 
     def judge(self, waiting: dict[str, int]) -> None:
-        """Log what is due. `waiting`: how many events of each subject wait."""
+        """Log the refusals that are due. `waiting` is the number of waiting events of each subject."""
         now = self._clock.monotonic()
         for (subject, _), refused in self._refused.items():
             if refused.is_shown(now) and refused.is_due(now):
@@ -104,13 +109,14 @@ class Refusals:
         )
 
     def connection_back(self) -> None:
-        """There is a new connection: what was not acknowledged over the last one says nothing of it."""
+        """Drop missing acknowledgements of the last connection: they prove nothing about the new one."""
         self._refused = {key: each for key, each in self._refused.items() if each.answered}
 
     def shown(self, besides: str) -> list[str]:
-        """What `/readyz` says: a sentence for each subject, and one for all its events that are refused for themselves.
+        """Returns the sentences for `/readyz`: for each refused subject, and for each subject's events that are refused
+        alone.
 
-        `besides` is what it says in any case: a reason that stands there is not repeated.
+        `besides` is what `/readyz` shows in any case: a reason that is in it is not repeated.
         """
         now = self._clock.monotonic()
         sentences: dict[str, None] = {}
@@ -124,7 +130,7 @@ class Refusals:
                 verb = "are refused" if refused.answered else "are not acknowledged"
                 sentences[f"events on {subject} {verb}: {refused.reason}"] = None
         for subject, reasons in alone.items():
-            sentences[f"{len(reasons)} of the events on {subject} refused for themselves: {reasons[0]}"] = None
+            sentences[f"{len(reasons)} of the events on {subject} are refused alone: {reasons[0]}"] = None
         return list(sentences)
 
     def __len__(self) -> int:

@@ -1,1 +1,1 @@
-"""What every actor is made of, and who starts, replaces and stops actors. Nothing here knows a message of payments."""
+"""The base of every actor, and the supervisor of actors. No module here knows a message of payments."""

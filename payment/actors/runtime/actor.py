@@ -1,9 +1,9 @@
-"""What every actor is: a mailbox, a loop that reads it, and child tasks for whatever takes long.
+"""The base of every actor: a mailbox, a loop that reads it, and child tasks for work that takes long.
 
-An actor lives through `setup`, `run`, `drain` and `close`, called by its supervisor
-(`payment.actors.runtime.supervisor`). It bounds each of them, and makes a new actor for each restart. Here an error
-that nobody expected is never answered and lived on with: it comes out of `run`, whether `receive` raised it or a child
-task. `close` then fails whoever waits. Change the order of these calls together with `supervisor.SupervisedActor`.
+The supervisor (`payment.actors.runtime.supervisor`) calls `setup`, `run`, `drain` and `close`, each with a deadline,
+and makes a new actor for each restart. An unexpected error always ends the actor: `run` raises it, whether `receive` or
+a child task raised it. `close` then fails the pending requests. Change the order of these calls together with
+`supervisor.SupervisedActor`.
 """
 
 import asyncio
@@ -19,65 +19,57 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BURST_ITEMS = 64
-"""Items received in a row before the loop lets others run: reading a mailbox that is never empty does not wait."""
-
-
-class ActorCrashed(Exception):
-    """What a waiting caller gets when the actor that would have answered died. Its request may have taken effect."""
-
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"the {actor} actor stopped before it answered")
-        self.actor = actor
+"""Items received in a row before the loop yields to other tasks: a mailbox that is never empty does not yield."""
 
 
 class TaskCancelled(Exception):
-    """A bug: a task of an actor ended as cancelled though nobody had cancelled it."""
+    """A bug: a task of an actor ended as cancelled, and no code had cancelled it."""
 
 
 class Actor(ABC, Generic[T]):
-    """Reads one mailbox, one item at a time. Subclasses override `receive`, and what else of the hooks they need."""
+    """Reads one mailbox, one item at a time. Subclasses override `receive`, and the other hooks that they need."""
 
     def __init__(self, name: str, mailbox: Mailbox[T], clock: Clock) -> None:
         self.name = name
         self.mailbox = mailbox
         self.clock = clock
         self._busy_since: float | None = None
-        self._in_hand: T | None = None
+        self._current_item: T | None = None
         self._ending = False
         self._children: set[asyncio.Task[Any]] = set()
         self._child_failed = asyncio.Event()
         self._child_errors: list[BaseException] = []
 
     async def setup(self) -> None:
-        """Open what the actor works with. Quick: a peer that is away is waited for in a child task, not here."""
+        """Open the actor's resources. It must be quick: wait for a server that is down in a child task, not here."""
         return
 
     @abstractmethod
     async def receive(self, item: T) -> None:
-        """Handle one item. Quick: what takes long is spawned. An error raised here ends the actor."""
+        """Handle one item. It must be quick: spawn a child task for long work. An error raised here ends the actor."""
 
     async def drain(self) -> None:
-        """Take on no new work, finish what is under way, return. `receive` is still called meanwhile, and after."""
+        """Accept no new work, finish the pending work, return. `receive` is still called meanwhile, and after."""
         return
 
     async def teardown(self) -> None:
-        """Fail every waiting caller, that of `in_hand` too, with `ActorCrashed`, and give back all resources.
+        """Answer every pending request, that of `current_item` too, and release all resources.
 
-        Always called last and once, also after a crash or half a `setup`, when nothing of the actor runs any more.
+        It is called last and once, also after a crash or half a `setup`, when no task of the actor runs any more.
         """
         return
 
     def stuck_for_s(self) -> float:
-        """For how many seconds `receive` has been at one item; 0 between items. An actor may add its own notion."""
+        """Returns the seconds that `receive` has been at one item; 0 between items. Subclasses may extend it."""
         return 0.0 if self._busy_since is None else self.clock.monotonic() - self._busy_since
 
     @property
-    def in_hand(self) -> T | None:
-        """The item whose `receive` has not returned: after a crash the only one that the mailbox no longer holds."""
-        return self._in_hand
+    def current_item(self) -> T | None:
+        """The item whose `receive` has not returned. After a crash only this one is not in the mailbox."""
+        return self._current_item
 
     def spawn(self, work: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
-        """Start a child task. Its error ends the actor; it may be cancelled through the task, and is by `close`."""
+        """Start a child task. Its error ends the actor. Its owner may cancel the task, and `close` cancels it."""
         child = asyncio.create_task(work, name=f"{self.name}: {name}")
         self._children.add(child)
         child.add_done_callback(self._child_ended)
@@ -85,11 +77,11 @@ class Actor(ABC, Generic[T]):
 
     @property
     def children(self) -> int:
-        """How many child tasks are under way."""
+        """The number of running child tasks."""
         return len(self._children)
 
     async def run(self) -> None:
-        """Receive until cancelled. Returns never; raises what `receive` or a child task raised.
+        """Receive until cancelled. It never returns; it raises what `receive` or a child task raised.
 
         Raises:
             Lingering: `receive` has not ended `CANCEL_GRACE_S` after it was cancelled.
@@ -109,15 +101,15 @@ class Actor(ABC, Generic[T]):
         _raise_all(self.name, errors)
 
     async def close(self) -> None:
-        """End the children, then tear down, in any case. The supervisor has ended `run` before.
+        """Cancel the children, then tear down in any case. The supervisor has ended `run` before.
 
         Raises:
             Lingering: a child has not ended `CANCEL_GRACE_S` after it was cancelled.
-            Exception: what teardown raised, or what a child raised that nobody has seen yet.
+            Exception: what teardown raised, or what a child raised that `run` has not raised.
         """
         try:
             ended = await cancel_and_wait(self.clock, CANCEL_GRACE_S, *self._children)
-            await asyncio.sleep(0)  # a child that ended by itself in this very turn is still to be noted
+            await asyncio.sleep(0)  # the callback of a child that ended in this very turn has yet to run
         finally:
             await self.teardown()
         if not ended:
@@ -128,9 +120,9 @@ class Actor(ABC, Generic[T]):
         received = 0
         while not self._ending:  # a `receive` that swallowed its cancellation must not read on
             item = await self.mailbox.get()
-            self._in_hand, self._busy_since = item, self.clock.monotonic()
+            self._current_item, self._busy_since = item, self.clock.monotonic()
             await self.receive(item)
-            self._in_hand = self._busy_since = None
+            self._current_item = self._busy_since = None
             received += 1
             if received % BURST_ITEMS == 0:
                 await asyncio.sleep(0)
@@ -148,7 +140,7 @@ class Actor(ABC, Generic[T]):
 
 
 def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
-    """What a finished task raised. Being cancelled is no error, unless nobody asked for it."""
+    """Returns what a finished task raised. A cancelled task is an error only if no code cancelled it."""
     if not task.cancelled():
         return task.exception()
     return None if task.cancelling() else TaskCancelled(f"{task.get_name()}: cancelled from within")

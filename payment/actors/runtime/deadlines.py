@@ -1,8 +1,8 @@
-"""Waiting with an end, on the clock that was passed in.
+"""Waits with a deadline, on the clock that was passed in.
 
-`asyncio.wait_for` and `asyncio.timeout` read the event loop's own time, which a test or a simulation can't move. Both
-also wait without end for work that ignores its cancellation; here that wait is bounded too. Work that is
-started here is cancelled and awaited here, also when the caller is cancelled.
+`asyncio.wait_for` and `asyncio.timeout` use the event loop's own time, which a test or a simulation can't move, and
+they wait without end for work that ignores its cancellation. Here that wait has a limit too. Work that is started here
+is cancelled and awaited here, also when the caller is cancelled.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from payment.ports.clock import Clock
 R = TypeVar("R")
 
 CANCEL_GRACE_S = 1.0
-"""How long cancelled work may take to end. Clean-up after a cancellation closes sockets, it does not wait for peers."""
+"""How long cancelled work may take to end. Its clean-up closes sockets, and does not wait for servers."""
 
 
 class DeadlineExceeded(Exception):
@@ -22,21 +22,21 @@ class DeadlineExceeded(Exception):
 
 
 class Lingering(DeadlineExceeded):
-    """The work was not done in time, nor has it ended since it was cancelled: it may still act."""
+    """The work was not done in time, and goes on after it was cancelled: it may still have effects."""
 
 
 class WorkCancelled(Exception):
-    """The work ended as cancelled though nobody here cancelled it: a thing that it waited for had been."""
+    """The work ended as cancelled, and its caller had not cancelled it: something that it awaited was cancelled."""
 
 
 async def within(
     clock: Clock, limit_s: float, work: Coroutine[Any, Any, R], *, name: str = "work", grace_s: float = CANCEL_GRACE_S
 ) -> R:
-    """Await the work for at most `limit_s`. An answer that is there in the last instant counts.
+    """Returns the result of the work if it is done within `limit_s`, also at the last instant.
 
     Raises:
         DeadlineExceeded: it took longer and has been cancelled.
-        Lingering: it is still going on `grace_s` after its cancellation, be that for the limit or the caller's own.
+        Lingering: it still runs `grace_s` after its cancellation, by the limit or by the caller's own cancellation.
         WorkCancelled: it was cancelled from within. The caller's own cancellation is raised as it is.
     """
     task = asyncio.create_task(work, name=name)
@@ -53,7 +53,7 @@ async def within(
 
 
 async def done_within(clock: Clock, limit_s: float, *tasks: asyncio.Task[Any]) -> bool:
-    """Wait until all the tasks are done, for at most `limit_s`. Cancels none of them, reads no result."""
+    """Wait until all the tasks are done, for at most `limit_s`. Returns whether they are. It cancels none of them."""
     if not all(task.done() for task in tasks):
         await asyncio.sleep(0)  # most setups and cancellations end in one turn: they need no timer
     waiting = {task for task in tasks if not task.done()}
@@ -70,7 +70,7 @@ async def done_within(clock: Clock, limit_s: float, *tasks: asyncio.Task[Any]) -
 
 
 async def cancel_and_wait(clock: Clock, grace_s: float, *tasks: asyncio.Task[Any]) -> bool:
-    """Cancel what is not done and wait for its end. False: something is still going after `grace_s`."""
+    """Cancel the tasks that are not done and wait for their end. False: one still runs after `grace_s`."""
     for task in tasks:
         if not task.done():
             task.cancel()
@@ -78,9 +78,9 @@ async def cancel_and_wait(clock: Clock, grace_s: float, *tasks: asyncio.Task[Any
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> None:
-    """Run all of them until one has ended, then cancel the others. An error of any of them is raised.
+    """Run all coroutines until one has ended, then cancel the others. Raises the error of any of them.
 
-    For waits that end when they are cancelled: this one has no bound of its own.
+    For waits that end when they are cancelled: this one has no limit of its own.
     """
     tasks = [asyncio.create_task(work) for work in works]
     try:

@@ -1,4 +1,4 @@
-"""What the supervisor is told and what it says: a child's limits, what children share, and how an actor's life ends."""
+"""The types of the supervisor: the limits of an actor, what all actors share, and the ways in which an actor ends."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from payment.ports.ids import Ids
 
 
 class ActorHung(Exception):
-    """An actor showed no sign of life for too long."""
+    """An actor has handled one message for too long. `silent_s` is for how many seconds."""
 
     def __init__(self, actor: str, silent_s: float) -> None:
         super().__init__(f"the {actor} actor has been stuck for {silent_s:.1f} s")
@@ -19,15 +19,15 @@ class ActorHung(Exception):
 
 
 class RunEnded(Exception):
-    """A bug: `Actor.run` ended though neither an error nor anybody's wish had ended it."""
+    """A bug: `Actor.run` returned without an error and without being cancelled."""
 
 
 class GaveUp(Exception):
-    """Too many restarts, or an actor that can't be ended: the process must end, with a code that says so."""
+    """Too many restarts, or an actor that can't be ended: the process must end with a non-zero exit code."""
 
 
 class LifecycleLog(Protocol):
-    """As much of a structlog logger as is used here."""
+    """The part of a structlog logger that the supervisor uses."""
 
     def info(self, event: str, **fields: Any) -> Any: ...
 
@@ -38,20 +38,20 @@ class LifecycleLog(Protocol):
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """How to make one actor, and how long it may take for what. All times in seconds."""
+    """How to make one actor, and the limits of its hooks, in seconds."""
 
     name: str
     start: Callable[[], Actor[Any]]
-    """Makes a new actor, on the mailbox that outlives it."""
+    """Makes a new actor on its mailbox, which outlives the actor."""
     setup_deadline_s: float
     drain_deadline_s: float
     hang_s: float
-    """An actor that is stuck for longer is replaced."""
+    """An actor whose `stuck_for_s` is above this is replaced."""
 
 
 @dataclass(frozen=True)
 class ActorContext:
-    """What all children of one supervisor share."""
+    """The objects that all actors of one supervisor share."""
 
     clock: Clock
     ids: Ids

@@ -1,7 +1,7 @@
 """The bounded mailbox between actors.
 
-Owned by the wiring, not by the actor that reads it: an actor that is restarted finds everything still queued. It never
-grows past its limit (F39); who can't wait is told so at once.
+`payment.service` owns it, not the actor that reads it: a restarted actor finds all queued items. It never grows past
+its limit (F39); `offer` returns False at once when it is full.
 """
 
 import asyncio
@@ -16,38 +16,42 @@ class Mailbox(Generic[T]):
     def __init__(self, name: str, limit: int) -> None:
         if limit < 1:
             raise ValueError(
-                f"mailbox {name}: the limit must be at least 1, not {limit}: asyncio would take it for none"
+                f"mailbox {name}: the limit must be at least 1, not {limit}: asyncio takes lower ones for no limit"
             )
         self.name = name
         self.limit = limit
+        self.accepted = 0
+        """How many items were ever put in."""
         self._queue: asyncio.Queue[T] = asyncio.Queue(limit)
 
     def offer(self, item: T) -> bool:
-        """Put the item in if there is room now. Never waits; False: it is full and nothing was changed."""
+        """Put the item in if there is room now. It never waits. False: the mailbox is full, and the item is not in."""
         try:
             self._queue.put_nowait(item)
         except asyncio.QueueFull:
             return False
+        self.accepted += 1
         return True
 
     async def put(self, item: T) -> None:
         """Wait for room, then put the item in. Cancelled while it waits: the item is not in."""
         await self._queue.put(item)
+        self.accepted += 1
 
     async def get(self) -> T:
-        """Wait for the oldest item and take it out. Cancelled while it waits: nothing is taken out."""
+        """Wait for the oldest item and take it out. Cancelled while it waits: no item is taken out."""
         return await self._queue.get()
 
     def get_nowait(self) -> T | None:
-        """Take the oldest item out, or None if there is none now."""
+        """Take the oldest item out. None: there is none now."""
         return None if self._queue.empty() else self._queue.get_nowait()
 
     @property
     def depth(self) -> int:
-        """How many items are waiting."""
+        """The number of queued items."""
         return self._queue.qsize()
 
     @property
     def room(self) -> int:
-        """How many more items fit in now."""
+        """The number of items that still fit in."""
         return self.limit - self._queue.qsize()

@@ -1,53 +1,54 @@
-"""A queue whose members keep their places: the first is taken, and any may leave or come back at any time.
+"""A queue of members with fixed positions: the first is taken, and any may be removed or added back at any time.
 
-To leave costs the same however long the queue is: at a drain, or when a crowd hangs up, thousands leave at once.
+Removing costs the same at any length: at a drain, or when a burst of clients disconnects, thousands are removed at
+once.
 """
 
 import heapq
 from typing import Generic, TypeVar
 
-GONE_PLACES_KEPT = 64
-"""Places of members that have left, beyond as many as still stand in the queue, before they are swept together."""
+STALE_POSITIONS_MAX = 64
+"""Positions of removed members in the heap, beyond the number of members, before they are deleted all together."""
 
-Place = tuple[float, int]
-"""Where a member stands: when it came, in seconds, then a number that no other has."""
+Position = tuple[float, int]
+"""A member's order: its arrival in seconds, then a number that no other member has."""
 
 T = TypeVar("T")
 
 
 class PositionQueue(Generic[T]):
-    """Members by their places."""
+    """Members ordered by their positions."""
 
     def __init__(self) -> None:
-        self._members: dict[Place, T] = {}
-        self._places: list[Place] = []
-        """A heap. A place that has no member any more is passed over."""
+        self._members: dict[Position, T] = {}
+        self._positions: list[Position] = []
+        """A heap. Positions without a member are skipped."""
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def add(self, place: Place, member: T) -> None:
-        """Let somebody stand there from now on."""
-        self._members[place] = member
-        heapq.heappush(self._places, place)
+    def add(self, position: Position, member: T) -> None:
+        """Add a member at a position that no other member has."""
+        self._members[position] = member
+        heapq.heappush(self._positions, position)
 
-    def remove(self, place: Place) -> T | None:
-        """Take out whoever stands there; None where nobody does."""
-        member = self._members.pop(place, None)
-        if len(self._places) > 2 * len(self._members) + GONE_PLACES_KEPT:
-            self._places = sorted(self._members)
+    def remove(self, position: Position) -> T | None:
+        """Remove and return the member at a position; None where there is none."""
+        member = self._members.pop(position, None)
+        if len(self._positions) > 2 * len(self._members) + STALE_POSITIONS_MAX:
+            self._positions = sorted(self._members)
         return member
 
-    def first(self) -> Place:
-        """The place of the first. There must be one."""
-        while self._places[0] not in self._members:
-            heapq.heappop(self._places)
-        return self._places[0]
+    def first(self) -> Position:
+        """Returns the first position. The queue must not be empty."""
+        while self._positions[0] not in self._members:
+            heapq.heappop(self._positions)
+        return self._positions[0]
 
     def take(self) -> T:
-        """Take out the first. There must be one."""
+        """Remove and return the first member. The queue must not be empty."""
         member = self._members.pop(self.first())
-        heapq.heappop(self._places)
+        heapq.heappop(self._positions)
         if not self._members:
-            self._places.clear()
+            self._positions.clear()
         return member

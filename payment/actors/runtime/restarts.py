@@ -1,33 +1,28 @@
-"""How often and how fast a dead actor is replaced: limits and arithmetic, no waiting and no tasks."""
+"""How often and how fast crashed actors are replaced: limits and arithmetic, without waiting and without tasks."""
 
 from collections import deque
 
+from payment.backoff import Backoff
+
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
-"""More restarts than this within the window: not one message but the process is ill. The platform starts a new one,
-and everything under way is on paper. Counted over all actors: they fail together when they share a cause."""
+"""After more restarts than this within the window the fault is not one message's but the process's. The platform
+starts a new process, and all pending work is committed. Counted over all actors, which fail together when they share
+a cause."""
 
-RESTART_BACKOFF_FIRST_S = 0.1
-RESTART_BACKOFF_FACTOR = 3.0
-RESTART_BACKOFF_MAX_S = 5.0
-"""The first restart hardly delays anybody; the fifth leaves whatever is wrong some seconds to pass."""
+RESTART_BACKOFF = Backoff(first_s=0.1, longest_s=5.0, factor=3.0)
+"""The first restart delays hardly any request; the fifth gives the cause some seconds to pass."""
 
 
 class RestartWindow:
-    """Counts the restarts of the last `RESTART_WINDOW_S`, over all actors of a supervisor."""
+    """Counts the restarts within the last `RESTART_WINDOW_S`, over all actors of a supervisor."""
 
     def __init__(self) -> None:
         self._at: deque[float] = deque()
 
     def count(self, now_s: float) -> int:
-        """Note one more restart at this time of `Clock.monotonic`, and return how many the window now holds."""
+        """Add a restart at this time of `Clock.monotonic`. Returns how many the window now holds."""
         self._at.append(now_s)
         while now_s - self._at[0] > RESTART_WINDOW_S:
             self._at.popleft()
         return len(self._at)
-
-
-def backoff_s(restarts: int, jitter: float) -> float:
-    """How long to wait before restart `restarts` (from 1) of the window: between half of its step and all of it."""
-    step_s = min(RESTART_BACKOFF_MAX_S, RESTART_BACKOFF_FIRST_S * RESTART_BACKOFF_FACTOR ** (restarts - 1))
-    return step_s * (0.5 + jitter / 2)

@@ -1,9 +1,9 @@
-"""The supervisor: starts the actors in order, replaces those that crash or hang, stops them in reverse.
+"""The supervisor: starts the actors in order, replaces those that crash or hang, and stops them in reverse.
 
-Owns every actor's life and nothing that actors talk about: it knows no message but lifecycle. It reads no clock but the
-one passed in, keeps nothing outside its instances and installs no signal handler, so that a simulation can run several
-in one loop. `except Exception` is right here: an error that nobody expected ends the actor, is logged with its
-traceback, and a new actor takes over the same mailbox. Change the order of an actor's hooks together with `actor.py`.
+Owns the life of every actor, and knows no message of theirs. It reads no clock but the one that was passed in, has no
+state outside its instances and installs no signal handler, so a simulation can run several in one loop. `except
+Exception` is right here: an unexpected error ends the actor, is logged with its traceback, and a new actor reads the
+same mailbox. Change the order of an actor's hooks together with `actor.py`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 from payment.actors.runtime.actor import Actor
 from payment.actors.runtime.deadlines import CANCEL_GRACE_S, Lingering, cancel_and_wait, done_within, first_of, within
 from payment.actors.runtime.lifecycle import ActorContext, ActorHung, ChildSpec, GaveUp, LifecycleLog, RunEnded
-from payment.actors.runtime.restarts import RESTARTS_MAX, RestartWindow, backoff_s
+from payment.actors.runtime.restarts import RESTART_BACKOFF, RESTARTS_MAX, RestartWindow
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from payment.ports.clock import Clock
@@ -21,23 +21,23 @@ from payment.ports.ids import Ids
 
 EX_OK = 0
 EX_SOFTWARE = 70
-"""The exit code when the supervisor gave up: sysexits' "internal software error"."""
+"""The exit code after the supervisor gave up: sysexits' "internal software error"."""
 
-WATCH_EVERY_S = 1.0
-"""How often an actor is asked whether it is stuck: often against any `hang_s`, and nothing against a message's cost."""
-OVERSLEPT_S = 1.0
-"""A watch that wakes this late slept with the whole process (F34): what looks like a hang is not the actor's."""
+HANG_CHECK_EVERY_S = 1.0
+"""Between checks whether an actor hangs: short against any `hang_s`, and cheap against its messages."""
+OVERSLEEP_S = 1.0
+"""A check that is this late slept with the whole process (F34): the actor did not hang."""
 TEARDOWN_DEADLINE_S = 2.0
-"""Teardown tells callers and closes sockets. It waits for no peer."""
+"""Teardown fails pending requests and closes sockets. It waits for no server."""
 RUN_GRACE_S = 2 * CANCEL_GRACE_S
-"""`Actor.run` itself gives `receive` one grace to end after a cancellation."""
+"""`Actor.run` itself gives `receive` one grace period after a cancellation."""
 
 DRAIN_TOTAL_S = 15.0
-"""What all drains together may take, for the whole stop to fit into the promised 25 s (platforms kill at 30)."""
+"""For all drains together, so that the whole stop takes at most the promised 25 s (platforms kill after 30 s)."""
 CLOSE_TOTAL_S = 3.0
-"""What closing one after another may take; then the rest is closed at once, within one grace."""
+"""For closing the actors one after another; then the rest is closed at once, within one grace period."""
 STOP_TOTAL_S = DRAIN_TOTAL_S + CANCEL_GRACE_S + CLOSE_TOTAL_S + CANCEL_GRACE_S
-"""The longest that a stop can take, from the request to the exit code."""
+"""The longest stop, from the request to the exit code."""
 
 
 DRAINED, CUT_OFF = "drained", "cut_off"
@@ -45,7 +45,7 @@ DRAINED, CUT_OFF = "drained", "cut_off"
 
 
 class SupervisedActor:
-    """One place in the house: one actor after another lives in it, until it is told to leave."""
+    """One of the supervisor's actors, with its successors: after a crash a new actor runs in its place."""
 
     def __init__(self, spec: ChildSpec, context: ActorContext) -> None:
         self.spec = spec
@@ -54,24 +54,24 @@ class SupervisedActor:
         self.stuck = False
         self.lingering = False
         self.actor: Actor[Any] | None = None
-        self.keeper: asyncio.Task[None] | None = None
+        self.supervision: asyncio.Task[None] | None = None
         self._context = context
         self._clock = context.clock
         self._log = context.log
-        self._leave = asyncio.Event()
+        self._end_requested = asyncio.Event()
         self._retiring = False
         self._ending = CUT_OFF
         self._restarts = 0
 
-    async def keep(self) -> None:
-        """Let actors live here until this child leaves, or drains and dies.
+    async def supervise(self) -> None:
+        """Run one actor after another until this one is ended, or crashes after its drain.
 
         Raises:
             GaveUp: too many restarts, or an actor that does not end.
         """
         while not self._retiring:
             try:
-                await self._live()
+                await self._run_one_actor()
             except Exception as error:
                 self._report(error)
             if self.lingering:
@@ -81,33 +81,33 @@ class SupervisedActor:
                 await self._back_off()
 
     async def drain(self) -> None:
-        """Let the actor finish what is under way. It keeps receiving afterwards; from here on it is not replaced."""
+        """Let the actor finish its pending work. It still receives afterwards, and is not replaced any more."""
         self._retiring = True
-        if self.actor is None or self.keeper is None:
-            self._leave.set()
+        if self.actor is None or self.supervision is None:
+            self._end_requested.set()
             return
         began_s = self._clock.monotonic()
         work = asyncio.create_task(self.actor.drain(), name=f"{self.name}: drain")
         timer = asyncio.create_task(self._clock.sleep(self.spec.drain_deadline_s))
         try:
-            await asyncio.wait((work, timer, self.keeper), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, timer, self.supervision), return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
             if not await cancel_and_wait(self._clock, CANCEL_GRACE_S, work):
                 self.lingering = True
             self._report_drain(work, began_s)
 
-    def leave(self) -> None:
-        """End the actor, tear it down, put no other in its place. `keeper` is done when that is done."""
+    def request_end(self) -> None:
+        """End the actor, tear it down, and start no other. `supervision` is done when that is done."""
         self._retiring = True
-        self._leave.set()
+        self._end_requested.set()
 
-    async def _live(self) -> None:
-        """One actor's life. Returns when the child leaves, or raises what the actor died of."""
+    async def _run_one_actor(self) -> None:
+        """Run one actor. Returns when its end was requested; raises the error that ended it."""
         actor = self.spec.start()
         try:
-            await first_of(self._leave.wait(), self._bring_up(actor))
-            if not self._leave.is_set():
+            await first_of(self._end_requested.wait(), self._bring_up(actor))
+            if not self._end_requested.is_set():
                 await self._run(actor)
         except Lingering:
             self.lingering = True
@@ -132,32 +132,32 @@ class SupervisedActor:
 
     async def _run(self, actor: Actor[Any]) -> None:
         running = asyncio.create_task(actor.run(), name=f"{self.name}: run")
-        watching = asyncio.create_task(self._watch(actor), name=f"{self.name}: watch")
-        leaving = asyncio.create_task(self._leave.wait())
+        checking = asyncio.create_task(self._check_hang(actor), name=f"{self.name}: hang check")
+        ending = asyncio.create_task(self._end_requested.wait())
         try:
-            await asyncio.wait((running, watching, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((running, checking, ending), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            watching.cancel()
-            leaving.cancel()
+            checking.cancel()
+            ending.cancel()
             if not await cancel_and_wait(self._clock, RUN_GRACE_S, running):
                 raise Lingering(f"{self.name}: run goes on after it was cancelled")
             if not running.cancelled():
                 running.result()
-        if not watching.cancelled():
-            watching.result()
-        if not self._leave.is_set():
+        if not checking.cancelled():
+            checking.result()
+        if not self._end_requested.is_set():
             raise RunEnded(f"the {self.name} actor's run ended by itself")
 
-    async def _watch(self, actor: Actor[Any]) -> None:
-        """Raise ActorHung once the actor is stuck for too long, not counting time in which the whole process stood."""
-        looked_s = self._clock.monotonic()
-        judge_from_s = looked_s
+    async def _check_hang(self, actor: Actor[Any]) -> None:
+        """Raise ActorHung once the actor has been stuck for too long. A pause of the whole process does not count."""
+        checked_s = self._clock.monotonic()
+        judge_from_s = checked_s
         while True:
-            await self._clock.sleep(WATCH_EVERY_S)
+            await self._clock.sleep(HANG_CHECK_EVERY_S)
             now_s = self._clock.monotonic()
-            if now_s - looked_s > WATCH_EVERY_S + OVERSLEPT_S:
+            if now_s - checked_s > HANG_CHECK_EVERY_S + OVERSLEEP_S:
                 judge_from_s = now_s + self.spec.hang_s
-            looked_s = now_s
+            checked_s = now_s
             silent_s = actor.stuck_for_s()
             if silent_s > self.spec.hang_s and now_s >= judge_from_s:
                 self.stuck = True
@@ -170,7 +170,7 @@ class SupervisedActor:
         except Lingering:
             self.lingering = True
             raise
-        if self._leave.is_set():
+        if self._end_requested.is_set():
             took_ms = self._ms_since(began_s)
             self._log.info(Event.ACTOR_STOPPED, actor=self.name, outcome=self._ending, took_ms=took_ms)
 
@@ -179,8 +179,8 @@ class SupervisedActor:
         if self._restarts > RESTARTS_MAX:
             self._log.error(Event.ACTOR_GAVE_UP, actor=self.name, restarts=self._restarts, reason="too many restarts")
             raise GaveUp(f"the {self.name} actor: restart number {self._restarts} within the window")
-        delay_s = backoff_s(self._restarts, self._context.ids.jitter())
-        await first_of(self._clock.sleep(delay_s), self._leave.wait())
+        delay_s = RESTART_BACKOFF.spread_s(self._restarts, self._context.ids.jitter())
+        await first_of(self._clock.sleep(delay_s), self._end_requested.wait())
 
     def _report(self, error: Exception) -> None:
         if isinstance(error, ActorHung):
@@ -203,7 +203,7 @@ class SupervisedActor:
 
 
 class Supervisor:
-    """Runs its children from their start to an exit code. One supervisor runs once."""
+    """Runs its actors from their start to an exit code. One supervisor runs once."""
 
     def __init__(
         self,
@@ -214,8 +214,8 @@ class Supervisor:
         log: LifecycleLog | None = None,
         on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_restart` is told a name when that actor is up again, before it receives anything; `on_stopping`, once,
-        that the house is about to be emptied, whether somebody asked for it or it gave up.
+        """`on_restart` is called with an actor's name when its successor is up, before that receives anything;
+        `on_stopping` is called once, before the actors are stopped, after a request or after the supervisor gave up.
 
         Raises:
             ValueError: the drain deadlines together exceed DRAIN_TOTAL_S, so that the last would be cut short.
@@ -226,18 +226,19 @@ class Supervisor:
         context = ActorContext(clock, ids, get_logger() if log is None else log, on_restart, RestartWindow())
         self._clock = clock
         self._children = tuple(SupervisedActor(spec, context) for spec in children)
-        self._trouble = asyncio.Event()
+        self._child_ended = asyncio.Event()
         self._on_stopping = on_stopping
 
     async def run(self, stop: asyncio.Event, abort: asyncio.Event | None = None) -> int:
-        """Start, watch, and after `stop` drain and close all. `abort`, the second request, cuts the drains short.
+        """Start and supervise the actors; after `stop` drain and close them all.
 
-        Returns the exit code: 0 after `stop`, 70 when it gave up or something is `lingering`. Cancelled, or failing
-        itself, it closes the children without draining them and raises.
+        `abort`, the second request, ends the drains. Returns the exit code: 0 after `stop`, 70 when it gave up or a
+        task is `lingering`. Cancelled, or after an error of its own, it closes the actors without draining them and
+        raises.
         """
         try:
-            await first_of(stop.wait(), self._trouble.wait(), self._start_in_order())
-            await first_of(stop.wait(), self._trouble.wait())
+            await first_of(stop.wait(), self._child_ended.wait(), self._start_in_order())
+            await first_of(stop.wait(), self._child_ended.wait())
             self._on_stopping()
             cut = asyncio.Event() if abort is None else abort
             await first_of(cut.wait(), self._clock.sleep(DRAIN_TOTAL_S), self._drain_in_reverse())
@@ -247,50 +248,52 @@ class Supervisor:
 
     @property
     def lingering(self) -> bool:
-        """Something goes on after it was cancelled: only the end of the process can end it."""
+        """Whether a task goes on after it was cancelled: only the end of the process can end it."""
         return any(child.lingering for child in self._children)
 
     @property
     def ready(self) -> bool:
-        """Every actor is up."""
+        """Whether every actor is up."""
         return all(child.up.is_set() for child in self._children)
 
     def alive(self) -> dict[str, float]:
-        """For each actor that is up, by name: for how many seconds it has been stuck, 0 for most."""
+        """Returns by name, for each actor that is up, for how many seconds it has been stuck; 0 for most."""
         return {child.name: child.actor.stuck_for_s() for child in self._children if child.actor is not None}
 
     def stuck(self) -> list[str]:
-        """The actors found hanging that no working one has replaced yet."""
+        """Returns the actors that hang and have no working successor yet."""
         return [child.name for child in self._children if child.stuck or child.lingering]
 
     async def _start_in_order(self) -> None:
         for child in self._children:
-            child.keeper = asyncio.create_task(child.keep(), name=f"{child.name}: keeper")
-            child.keeper.add_done_callback(lambda _keeper: self._trouble.set())
+            child.supervision = asyncio.create_task(child.supervise(), name=f"{child.name}: supervision")
+            child.supervision.add_done_callback(lambda _supervision: self._child_ended.set())
             await child.up.wait()
 
     async def _drain_in_reverse(self) -> None:
-        """One after the other, while those that drain later still work for those that drain now."""
+        """One after another: those that drain later still work for those that drain now."""
         for child in reversed(self._children):
             await child.drain()
 
     async def _close_in_reverse(self) -> None:
-        keepers = [(child, child.keeper) for child in reversed(self._children) if child.keeper is not None]
+        supervisions = [
+            (child, child.supervision) for child in reversed(self._children) if child.supervision is not None
+        ]
         ends_s = self._clock.monotonic() + CLOSE_TOTAL_S
-        for child, keeper in keepers:
-            child.leave()
-            await done_within(self._clock, max(0.0, ends_s - self._clock.monotonic()), keeper)
-        await done_within(self._clock, CANCEL_GRACE_S, *(keeper for _, keeper in keepers))
-        for child, keeper in keepers:
-            child.lingering |= not keeper.done()
-            keeper.cancel()
+        for child, supervision in supervisions:
+            child.request_end()
+            await done_within(self._clock, max(0.0, ends_s - self._clock.monotonic()), supervision)
+        await done_within(self._clock, CANCEL_GRACE_S, *(supervision for _, supervision in supervisions))
+        for child, supervision in supervisions:
+            child.lingering |= not supervision.done()
+            supervision.cancel()
 
     def _exit_code(self) -> int:
         code = EX_SOFTWARE if self.lingering else EX_OK
         for child in self._children:
-            if child.keeper is None or not child.keeper.done() or child.keeper.cancelled():
+            if child.supervision is None or not child.supervision.done() or child.supervision.cancelled():
                 continue
-            error = child.keeper.exception()
+            error = child.supervision.exception()
             if isinstance(error, GaveUp):
                 code = EX_SOFTWARE
             elif error is not None:

@@ -1,6 +1,6 @@
-"""What our key is, asked of Stripe again and again: its account, its permissions, and whether Stripe is there at all.
+"""The checks of our key, made again and again: its account, its permissions, and whether Stripe is there at all.
 
-Three things rest on it. Nothing is sent before the ledger has said that the database belongs to the key's account
+Three rules need them. Nothing is sent before the ledger has answered that the database belongs to the key's account
 (F48). The service calls itself ready only where the key may create and confirm (F36). And a Stripe that is lost while
 nothing is paid is noticed within ten seconds.
 
@@ -33,13 +33,13 @@ CHECK_DEADLINE_S = 4.0
 """For a check. It takes half a second; with `IDLE_CHECK_AFTER_S` it has to end within 10 s after the last answer."""
 
 SHORTEST_SLEEP_S = 0.1
-"""Between looks whether it is time for a check."""
+"""Between two times at which the monitor asks itself whether a check is due."""
 
 DOUBT_CHECK_EVERY_S = 1.0
 """Between checks after a call had no answer: how late the return of a Stripe that was away is noticed at most."""
 
 ACCOUNT_CHECK_EVERY_S = 30.0
-"""Between checks however much is paid: an operator may have moved the database to another account."""
+"""Between checks under any load: an operator may have moved the database to another account."""
 
 PERMISSION_AGAIN_S = 10.0
 """Between checks of a permission that is missing, while charges go on: an operator grants it in the dashboard."""
@@ -50,7 +50,7 @@ a hundred."""
 
 
 class Checked(Protocol):
-    """What is told of the results: the actor."""
+    """Receives the results: the actor."""
 
     def allow(self, allowed: bool) -> None:
         """From now on calls may leave, or may not."""
@@ -78,26 +78,26 @@ class KeyMonitor:
         self._clock = clock
         self._checked = checked
         self._spawn = spawn
-        self._asking = False
+        self._asks_ledger = False
         self._rechecking = False
         self._permissions_known = False
-        self._under_way: set[Permission] = set()
+        self._being_checked: set[Permission] = set()
         self._checked_at = float("-inf")
         self._permission_checked_at: dict[Permission, float] = {}
         self.closed = False
-        """The actor drains: nothing is asked any more."""
+        """The actor drains: no check begins any more."""
 
     async def run(self) -> None:
-        """Check at once, and then whenever it is time to, for ever."""
+        """Check at once, and then each time a check is due, for ever."""
         while True:
             if self._due() and not self.closed:
                 await self._check()
             await self._clock.sleep(self._next_s())
 
     def want(self, permission: Permission) -> None:
-        """A call of this kind was refused: find out whether all are. Asking twice is asking once."""
-        if permission not in self._under_way and not self.closed:
-            self._under_way.add(permission)
+        """A call of this kind was refused: find out whether all are. Nothing if that is being checked already."""
+        if permission not in self._being_checked and not self.closed:
+            self._being_checked.add(permission)
             self._spawn(self._check_permission(permission), f"{permission.value} permission")
 
     def doubt(self) -> None:
@@ -106,10 +106,10 @@ class KeyMonitor:
         Nothing leaves until a check has shown that it is not. One is made at once, in a child task of its own.
         """
         self._checked.allow(False)
-        self.look()
+        self.check_now()
 
-    def look(self) -> None:
-        """Check now, in a child task of its own, unless such a check is under way."""
+    def check_now(self) -> None:
+        """Check now, in a child task of its own, unless such a check is running."""
         if not (self._rechecking or self.closed):
             self._rechecking = True
             self._spawn(self._recheck(), "check again")
@@ -146,14 +146,14 @@ class KeyMonitor:
     # ------------------------------------------------------------------------------------------------------ the account
 
     async def _check(self) -> None:
-        """Ask for the key's account. Silence counts from the last answer, unless that is too long ago to say much."""
+        """Ask for the key's account. Silence counts from the last answer, unless that is too long ago to prove much."""
         began = self._clock.monotonic()
         outcome = await self._in_time(self._cards.check())
         self._checked_at = self._clock.monotonic()
         if isinstance(outcome, StripeAccount):
             self._telemetry.observe(None, CHECK)
-            if not self._asking:
-                self._asking = True
+            if not self._asks_ledger:
+                self._asks_ledger = True
                 self._spawn(self._ask_ledger(outcome), "account")
             if not self._telemetry.well:
                 for kind in self._telemetry.refused_kinds:
@@ -169,7 +169,7 @@ class KeyMonitor:
             await self._ledger.put(AccountRead(account, answer))
             verdict = await answer
         finally:
-            self._asking = False
+            self._asks_ledger = False
         if verdict.same is not None:
             self._checked.allow(verdict.same)
         if verdict.same and not self._permissions_known:
@@ -182,7 +182,7 @@ class KeyMonitor:
         """Once, before the service calls itself ready."""
         async with asyncio.TaskGroup() as group:
             for permission in Permission:
-                self._under_way.add(permission)
+                self._being_checked.add(permission)
                 group.create_task(self._check_permission(permission))
         self._permissions_known = True
 
@@ -193,7 +193,7 @@ class KeyMonitor:
         try:
             outcome = await self._in_time(self._cards.check_permission(permission))
         finally:
-            self._under_way.discard(permission)
+            self._being_checked.discard(permission)
         self._telemetry.permission(permission.value, outcome)
         self._checked.permission_checked(permission, outcome is None)
 

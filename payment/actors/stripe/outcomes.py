@@ -58,10 +58,8 @@ from payment.core.messages import (
     RefundErrorStored,
     RefundNotFound,
     RefundRechecked,
-    RefusalReason,
     RetrieveReason,
 )
-from payment.ops.log_schema import Event
 from payment.ports.cards import (
     Blocked,
     CancelOutcome,
@@ -112,13 +110,14 @@ class CallStep(enum.Enum):
 
 
 class EffectProgress(Struct, frozen=True):
-    """How far an effect has come. `look` is why the intent is retrieved instead of the effect's own last step."""
+    """How far an effect has come."""
 
     intent_id: str | None = None
     must_list: bool = False
     """Stripe may have forgotten the create's key: the order's charges come first."""
     listed: bool = False
-    look: RetrieveReason | None = None
+    retrieve_for: RetrieveReason | None = None
+    """Why the intent is retrieved now instead of the effect's own last step."""
     confirm_maybe_sent: bool = False
     """Stripe knows an earlier request with the confirm's key: this send can't be reported as never made."""
 
@@ -135,7 +134,7 @@ Result = End | EffectProgress | NotYet | None
 
 
 def first_progress(effect: StripeEffect) -> EffectProgress:
-    """Returns the progress of an effect that has just come."""
+    """Returns the progress of an effect that was just released."""
     return EffectProgress(effect.intent.id) if isinstance(effect, IntentEffect) else EffectProgress()
 
 
@@ -155,7 +154,7 @@ def step_of(effect: StripeEffect, progress: EffectProgress) -> CallStep:
             return CallStep.REFUND
         case FindRefund() | RecheckRefund():
             return CallStep.FIND_REFUND
-        case _ if progress.look is not None:
+        case _ if progress.retrieve_for is not None:
             return CallStep.RETRIEVE
         case CreateIntent() | ConfirmIntent() | RetrieveIntent() | CancelIntent() if progress.intent_id is None:
             return CallStep.LIST if progress.must_list and not progress.listed else CallStep.CREATE
@@ -187,8 +186,17 @@ def result_of(effect: StripeEffect, progress: EffectProgress, outcome: Outcome) 
             return _after_refund(effect, outcome)
         case RecheckRefund():
             return _after_recheck(effect, outcome)
+    match step_of(effect, progress):
+        case CallStep.LIST:
+            return _after_list(effect.intent, progress, outcome)
+        case CallStep.CREATE:
+            return _after_create(effect, progress, outcome)
+        case CallStep.CONFIRM if isinstance(effect, ConfirmIntent):
+            return _after_confirm(effect, progress, outcome)
+        case CallStep.CANCEL:
+            return _after_cancel(effect, progress, outcome)
         case _:
-            return _after_intent_step(effect, progress, outcome)
+            return _after_retrieve(effect, progress, outcome)
 
 
 def undone(effect: StripeEffect, progress: EffectProgress) -> Message:
@@ -208,36 +216,6 @@ def to_be_written(effect: StripeEffect, progress: EffectProgress) -> IntentCreat
     return IntentCreated(effect.order_id, effect.attempt, effect.send, effect.intent.number, progress.intent_id)
 
 
-def alarm_of(step: CallStep, outcome: Outcome) -> Event | None:
-    """Returns the alarm that an outcome gives, if any: it can't happen by our rules, or an operator has to act."""
-    match outcome:
-        case Refused(reason=RefusalReason.REQUEST):
-            return Event.REQUEST_ALARM
-        case NotYet(alarm=True):
-            return Event.ACCOUNT_ALARM
-        case NotYet(obstacle=Obstacle.KEY_REFUSED) if step not in (CallStep.CREATE, CallStep.CONFIRM):
-            return Event.REQUEST_ALARM
-        case Unclear(alarm=True):
-            has_key = step in (CallStep.CREATE, CallStep.CONFIRM, CallStep.REFUND)
-            return Event.IDEMPOTENCY_ALARM if has_key else Event.REQUEST_ALARM
-        case _:
-            return None
-
-
-def _after_intent_step(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
-    match step_of(effect, progress):
-        case CallStep.LIST:
-            return _after_list(effect.intent, progress, outcome)
-        case CallStep.CREATE:
-            return _after_create(effect, progress, outcome)
-        case CallStep.CONFIRM if isinstance(effect, ConfirmIntent):
-            return _after_confirm(effect, progress, outcome)
-        case CallStep.CANCEL:
-            return _after_cancel(effect, progress, outcome)
-        case _:
-            return _after_retrieve(effect, progress, outcome)
-
-
 def _after_list(intent: IntentReference, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, Charges):
         return None
@@ -250,7 +228,7 @@ def _after_list(intent: IntentReference, progress: EffectProgress, outcome: Outc
 
 
 def _after_create(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
-    order_id, number = effect.order_id, effect.intent.number
+    order_id, number = effect.intent.order_id, effect.intent.number
     match outcome:
         case IntentAnswer() if isinstance(effect, CreateIntent):
             return End(IntentPrepared(order_id, number, outcome.id))
@@ -268,7 +246,7 @@ def _after_create(effect: IntentEffect, progress: EffectProgress, outcome: Outco
 
 
 def _after_confirm(effect: ConfirmIntent, progress: EffectProgress, outcome: Outcome) -> Result:
-    order_id, attempt, number = effect.order_id, effect.attempt, effect.intent.number
+    order_id, attempt, number = effect.intent.order_id, effect.attempt, effect.intent.number
     intent_id = _known(progress)
     match outcome:
         case IntentAnswer(status=IntentStatus.SUCCEEDED, charge=ChargeFacts() as charge):
@@ -282,7 +260,7 @@ def _after_confirm(effect: ConfirmIntent, progress: EffectProgress, outcome: Out
         case Refused() if not progress.confirm_maybe_sent:
             return End(ConfirmRefused(order_id, attempt, effect.send, number, intent_id, outcome.reason, outcome.text))
         case UnexpectedState():
-            return structs.replace(progress, look=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)
+            return structs.replace(progress, retrieve_for=RetrieveReason.UNEXPECTED_STATE, confirm_maybe_sent=True)
         case Unclear():
             return End(_unclear(effect, progress, stored=outcome.stored))
         case IntentAnswer() | Refused():
@@ -294,19 +272,19 @@ def _after_confirm(effect: ConfirmIntent, progress: EffectProgress, outcome: Out
 
 def _after_cancel(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     if isinstance(outcome, IntentAnswer) and outcome.status is IntentStatus.CANCELED:
-        return End(_seen(effect, RetrieveReason.CANCEL, progress, outcome))
-    return structs.replace(progress, look=RetrieveReason.CANCEL)
+        return End(_retrieved(effect, RetrieveReason.CANCEL, progress, outcome))
+    return structs.replace(progress, retrieve_for=RetrieveReason.CANCEL)
 
 
 def _after_retrieve(effect: IntentEffect, progress: EffectProgress, outcome: Outcome) -> Result:
     if not isinstance(outcome, IntentAnswer):
         return None
-    reason = progress.look or RetrieveReason.LOOK
-    handover = outcome.handover if reason is RetrieveReason.LOOK else None
-    return End(_seen(effect, reason, progress, outcome), handover)
+    reason = progress.retrieve_for or RetrieveReason.RECHECK
+    handover = outcome.handover if reason is RetrieveReason.RECHECK else None
+    return End(_retrieved(effect, reason, progress, outcome), handover)
 
 
-def _seen(
+def _retrieved(
     effect: IntentEffect, reason: RetrieveReason, progress: EffectProgress, intent: IntentAnswer
 ) -> IntentRetrieved:
     return IntentRetrieved(
@@ -344,7 +322,7 @@ def _after_refund(effect: RefundCharge | FindRefund, outcome: Outcome) -> End | 
 
 
 def _after_recheck(effect: RecheckRefund, outcome: Outcome) -> End | None:
-    """It stands, or not. How a charge that is given back no longer goes on is found by the looks that follow."""
+    """Whether what gave the charge back still holds. Later reads find what follows where it does not."""
     text: str | None = None
     match outcome:
         case Refunded(refund_id=effect.given_back_by):

@@ -76,21 +76,18 @@ class RateLimiter:
         wait_s = max(self._next_at, self._not_before) - now
         return wait_s if wait_s > INSTANT_S else 0.0
 
-    def took(self, now: float) -> None:
-        """A request leaves now."""
-        self._next_at = max(self._next_at, now - BURST_S) + 1.0 / self.per_s
+    def took(self, now: float, *, more_wait: bool) -> None:
+        """A request leaves now. While more of them wait, the rate rises by what the time since it last rose allows.
 
-    def queued(self, now: float) -> None:
-        """Requests wait: raise the rate by what the time since it was last raised allows."""
+        With none waiting it stays as it is: time without a queue does not raise it.
+        """
+        self._next_at = max(self._next_at, now - BURST_S) + 1.0 / self.per_s
         elapsed_s = min(1.0, now - self._risen_at)
         self._risen_at = now
-        remembered = now - self._fell_at < REFUSAL_REMEMBERED_S
-        careful = remembered and self.per_s >= self._refused_per_s * CAREFUL_FROM
-        self.per_s = min(self.ceiling_per_s, self.per_s * (CAREFUL_RISE if careful else RISE) ** elapsed_s)
-
-    def idle(self, now: float) -> None:
-        """No request waits: the rate stays as it is, and time without a queue does not raise it."""
-        self._risen_at = now
+        if more_wait:
+            remembered = now - self._fell_at < REFUSAL_REMEMBERED_S
+            careful = remembered and self.per_s >= self._refused_per_s * CAREFUL_FROM
+            self.per_s = min(self.ceiling_per_s, self.per_s * (CAREFUL_RISE if careful else RISE) ** elapsed_s)
 
     def refused(self, now: float, left_at: float, retry_after_s: float | None) -> bool:
         """Stripe refused a request for its rate, one that left at `left_at`. Returns whether the rate fell.

@@ -5,7 +5,7 @@
 The document is inserted once: of two processes with keys of two accounts one wins. It is replaced only where its
 revision is the one that was read.
 
-Change together: `payment.core.account.BoundAccount`, and README's words about the collection.
+Change together: `payment.core.account.BoundAccount`, and docs/deploy.md on the collection.
 """
 
 from datetime import datetime

@@ -8,14 +8,13 @@ Change together: `payment.core.order.Order`, `payment.core.validity`, and `payme
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import bson
 import msgspec
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
-from msgspec import structs
 
 from payment.core.formats import READABLE
 from payment.core.legacy import upgraded
@@ -23,21 +22,12 @@ from payment.core.order import FORMAT, Order
 from payment.core.validity import flaw
 from payment.ports.store import CorruptDocument
 
-DUE_MS = "dueMs"
-"""`due` once more, in milliseconds since 1970, for the index that the sweep reads. Every server finds a number by an
-index; to find a date nx-27017 reads every order that is stored, 70 ms of each second where there are 17,000."""
-
-RECHECK_MS = "recheckMs"
-"""`recheck` in milliseconds since 1970, for an index of its own: refunded orders are in it for 30 days."""
-
 ORDER_BYTES_MAX = 1024 * 1024
 """Of a stored order. The largest that the service writes has a tenth of it; MongoDB takes 16 MiB, and a sweep may meet
 hundreds of them."""
 
 NAMED_CHARS_MAX = 255
 """Of an order's id, where a document that is none is named by it: the platform's ids are not longer."""
-
-EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """A date past the year 9999 is no error of the whole document: it is read as a number, which belongs in no field."""
@@ -68,9 +58,7 @@ def read(document: RawBSONDocument) -> Order | CorruptDocument:
 def order_of(encoded: bytes) -> Order | CorruptDocument:
     """The order that a stored document holds, or why it is none. Raises nothing.
 
-    What is derived or for readers alone is put right: `due` or `recheck`, where its index's number says otherwise, is
-    one that the next write replaces (`payment.core.pending.refiled`), and entries of the history that are none are left
-    out.
+    Entries of the history that are none are left out: nothing is decided by them.
     """
     if len(encoded) > ORDER_BYTES_MAX:
         return _corrupt(encoded, f"it has {len(encoded)} bytes, and no order has more than {ORDER_BYTES_MAX}")
@@ -78,7 +66,7 @@ def order_of(encoded: bytes) -> Order | CorruptDocument:
         document = bson.decode(encoded, CODEC)
         order = _converted(document)
         found = _why_not(order)
-        return _filed(order, document) if found is None else _corrupt(encoded, found, newer=order.format > FORMAT)
+        return order if found is None else _corrupt(encoded, found, newer=order.format > FORMAT)
     except msgspec.ValidationError as error:
         return _corrupt(encoded, _reason(error))
     except Exception as error:  # whatever a document makes a library raise is that document's trouble
@@ -91,11 +79,6 @@ def _why_not(order: Order) -> str | None:
         # A newer release's: it is left alone, and so is its deadline.
         return f"it is of a format that is not {FORMAT}, the highest that this release knows"
     return flaw(order)
-
-
-def since_1970_ms(at: datetime) -> int:
-    """Whole milliseconds, as a stored date has them, and rounded as that is."""
-    return (at - EPOCH) // MILLISECOND
 
 
 def _converted(document: Document) -> Order:
@@ -115,20 +98,6 @@ def _order(document: Document) -> Order:
 
 def _is_entry(entry: object) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("at"), datetime) and isinstance(entry.get("what"), str)
-
-
-def _filed(order: Order, document: Document) -> Order:
-    """The order, with a deadline that is certainly wrong where the index has another one than the document."""
-    # Release 0.1.0 writes no `dueMs`: that alone is no reason to write.
-    if DUE_MS in document and not _agree(document[DUE_MS], order.due):
-        order = structs.replace(order, due=EPOCH)
-    if RECHECK_MS in document and not _agree(document[RECHECK_MS], order.recheck):
-        order = structs.replace(order, recheck=EPOCH)
-    return order
-
-
-def _agree(stored: object, at: datetime | None) -> bool:
-    return at is not None and isinstance(stored, int) and stored == since_1970_ms(at)
 
 
 def _reason(error: msgspec.ValidationError) -> str:

@@ -8,15 +8,10 @@ document that an operator has corrected.
 Owns how far each of its queries has come. Where no document is corrupt each sweep begins at the earliest, as ever.
 """
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-from bson.decimal128 import Decimal128
-
-from payment.adapters.mongo.documents import DUE_MS, RECHECK_MS, since_1970_ms
 from payment.core.order import Order
 from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.store import CorruptDocument
@@ -27,12 +22,12 @@ READ_PAGES_LIMIT = 10
 """Pages that one sweep reads of one query. With 500 documents a page that is a quarter of a second of work, once; from
 then on they are read one page a sweep, 10,000 of them within half a minute."""
 
-LATE_WRITES_MS = 10_000
-"""Milliseconds. So late, at most, a deadline in the past is written by a process that is slow or has a wrong clock
-(it is found all the same, when its page has its turn)."""
+LATE_WRITES = timedelta(seconds=10)
+"""So late, at most, a deadline in the past is written by a process that is slow or has a wrong clock (it is found all
+the same, when its page has its turn)."""
 
-SWEEP_BY_DATE_S = 60
-"""How often the sweep looks by date too, in seconds: release 0.1.0 writes no `dueMs`, and may still run beside us."""
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+"""Stands for a stored date that is earlier than Python's first."""
 
 Read = tuple[Found, object]
 """What a document is, and what stands in the field that it was sorted by."""
@@ -46,15 +41,12 @@ class DueSweep:
 
     def __init__(self, find: Find) -> None:
         self._find = find
-        self._looked_to_ms: int | None = None
+        self._looked_to: datetime | None = None
         """Everything due until then was read in a sweep before, corrupt documents among it. None: there are none."""
-        self._behind = _InTurn(find, DUE_MS)
-        self._absurd = _InTurn(find, DUE_MS)
-        self._overdue_by_date = _InTurn(find, "due")
-        self._absurd_by_date = _InTurn(find, "due")
-        self._rechecks = _InTurn(find, RECHECK_MS)
-        self._absurd_rechecks = _InTurn(find, RECHECK_MS)
-        self._swept_by_date = datetime.min.replace(tzinfo=UTC)
+        self._behind = _InTurn(find, "due")
+        self._absurd = _InTurn(find, "due")
+        self._rechecks = _InTurn(find, "recheck")
+        self._absurd_rechecks = _InTurn(find, "recheck")
 
     async def due(self, now: datetime, limit: int) -> list[Found]:
         """Orders that are overdue at `now` or due absurdly late, and the corrupt documents met on the way.
@@ -62,28 +54,15 @@ class DueSweep:
         About `limit` orders of each kind, the earliest first.
         """
         horizon = now + LONGEST_DELAY
-        found = [
-            *await self._overdue(since_1970_ms(now), limit),
-            *await self._absurd.pages({DUE_MS: {"$gt": since_1970_ms(horizon)}}, limit),
-        ]
-        if not timedelta(0) <= now - self._swept_by_date < timedelta(seconds=SWEEP_BY_DATE_S):
-            # A server that compares dates by the second (nx-27017 does) returns more than is due.
-            found += [
-                each
-                for each in await self._overdue_by_date.pages({"due": {"$lte": now}}, limit)
-                if not isinstance(each, Order) or (each.due is not None and each.due <= now)
-            ]
-            found += await self._absurd_by_date.pages({"due": {"$gt": horizon}}, limit)
-            self._swept_by_date = now
-        return _once(found)
+        return _once([*await self._overdue(now, limit), *await self._absurd.pages({"due": {"$gt": horizon}}, limit)])
 
     async def rechecks(self, now: datetime, limit: int) -> list[Found]:
         """About `limit` orders with a charge that is to be rechecked at `now`, and as many that are absurdly late."""
         horizon = now + LONGEST_RECHECK
         return _once(
             [
-                *await self._rechecks.pages({RECHECK_MS: {"$lte": since_1970_ms(now)}}, limit),
-                *await self._absurd_rechecks.pages({RECHECK_MS: {"$gt": since_1970_ms(horizon)}}, limit),
+                *await self._rechecks.pages({"recheck": {"$lte": now}}, limit),
+                *await self._absurd_rechecks.pages({"recheck": {"$gt": horizon}}, limit),
             ]
         )
 
@@ -92,34 +71,34 @@ class DueSweep:
         query = {"due": {"$lte": now + LONGEST_DELAY}, "holder": holder}
         return _once(await _InTurn(self._find, "due").pages(query, limit))
 
-    async def _overdue(self, now_ms: int, limit: int) -> list[Found]:
-        if self._looked_to_ms is not None and self._looked_to_ms > now_ms:
-            self._looked_to_ms = None  # the clock was put back
-        behind = [] if self._looked_to_ms is None else await self._read_again(self._looked_to_ms, limit)
-        since = {} if self._looked_to_ms is None else {"$gt": self._looked_to_ms}
-        return [*await self._read_since({DUE_MS: {**since, "$lte": now_ms}}, now_ms, limit), *behind]
+    async def _overdue(self, now: datetime, limit: int) -> list[Found]:
+        if self._looked_to is not None and self._looked_to > now:
+            self._looked_to = None  # the clock was put back
+        behind = [] if self._looked_to is None else await self._read_again(self._looked_to, limit)
+        since = {} if self._looked_to is None else {"$gt": self._looked_to}
+        return [*await self._read_since({"due": {**since, "$lte": now}}, now, limit), *behind]
 
-    async def _read_since(self, query: dict[str, Any], now_ms: int, limit: int) -> list[Found]:
+    async def _read_since(self, query: dict[str, Any], now: datetime, limit: int) -> list[Found]:
         """What has become due since the last sweep, page after page until there are orders enough."""
         found: list[Found] = []
-        at_end, reached_ms = True, 0
+        at_end, reached = True, EARLIEST
         for page in range(READ_PAGES_LIMIT):
-            documents = await self._find(query, limit, DUE_MS, page * limit)
+            documents = await self._find(query, limit, "due", page * limit)
             found += [each for each, _ in documents]
             at_end = len(documents) < limit
-            reached_ms = max((_whole(due_ms) for _, due_ms in documents), default=reached_ms)
+            reached = max((due for _, due in documents if isinstance(due, datetime)), default=reached)
             if at_end or sum(isinstance(each, Order) for each in found) >= limit:
                 break
         if any(isinstance(each, CorruptDocument) for each in found):
             if at_end:
-                reached_ms = min(reached_ms, now_ms - LATE_WRITES_MS)
-            self._looked_to_ms = max(reached_ms, self._looked_to_ms or reached_ms)
+                reached = min(reached, now - LATE_WRITES)
+            self._looked_to = max(reached, self._looked_to or reached)
         return found
 
-    async def _read_again(self, until_ms: int, limit: int) -> list[Found]:
-        found = await self._behind.pages({DUE_MS: {"$lte": until_ms}}, limit, pages=1)
+    async def _read_again(self, until: datetime, limit: int) -> list[Found]:
+        found = await self._behind.pages({"due": {"$lte": until}}, limit, pages=1)
         if self._behind.all_were_orders:
-            self._looked_to_ms = None
+            self._looked_to = None
         return found
 
 
@@ -152,12 +131,6 @@ class _InTurn:
                     self._passed = 0  # they are taken up, and then no longer found
                 break
         return found
-
-
-def _whole(stored: object) -> int:
-    """The whole part of a number of any type, which the index has sorted; 0 for none."""
-    number = stored.to_decimal() if isinstance(stored, Decimal128) else stored
-    return int(number) if isinstance(number, int | float | Decimal) and math.isfinite(number) else 0
 
 
 def _once(found: Sequence[Found]) -> list[Found]:

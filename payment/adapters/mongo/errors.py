@@ -25,9 +25,6 @@ WORDS_CHARS = 200
 
 DUPLICATE_KEY = 11000
 
-SQLITE_DUPLICATE = "UNIQUE constraint failed"
-"""How nx-27017 0.7 says so: without a code, and for a bulk write as a whole, of which it has done the first part."""
-
 WRITE_CONFLICT = 112
 """Two writes met, and this one was rolled back: it is read and decided again, as after any other conflict."""
 
@@ -55,9 +52,7 @@ ValueError."""
 
 def is_duplicate(error: PyMongoError) -> bool:
     """Whether something is stored under that `_id` already."""
-    if not isinstance(error, OperationFailure):
-        return False
-    return error.code == DUPLICATE_KEY or SQLITE_DUPLICATE in str((error.details or {}).get("errmsg", ""))
+    return isinstance(error, OperationFailure) and error.code == DUPLICATE_KEY
 
 
 def is_certainly_not_applied(error: PyMongoError) -> bool:

@@ -1,7 +1,7 @@
 """The indexes of `orders`: which there are to be, which of an older release go, and how they are made beside charges.
 
-No charge needs one of them (it reads and writes by `_id`); the sweep reads `due_ms`, once a minute `due` and
-`recheck_ms`, and a payment is found by `payment`. So they are made while charges are taken, by a client of their own
+No charge needs one of them (it reads and writes by `_id`); the sweep reads `due`, once a minute `recheck`, and a
+payment is found by `payment`. So they are made while charges are taken, by a client of their own
 whose deadline is minutes: a server reads every stored order for an index, and goes on with that although its client
 has gone.
 
@@ -9,6 +9,9 @@ No index but `_id`'s is unique: a unique one forbids to shard by another key (er
 function of its order's. `payment_id`, which release 0.2.0 made unique, is dropped once `payment` is there. Both can be
 there at a time, for `payment` runs downwards: so a process of 0.2.0 that starts meanwhile makes its own again, at its
 start and never after, and neither keeps the other from starting; the next process of this release drops it once more.
+
+The index `due_ms` of 0.2.0 stays where it is: a process of 0.2.0 that runs beside this one would read every order
+without it. Nothing is added to it, and it empties as orders are written (docs/decisions/0019).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,6 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import OperationFailure
 
-from payment.adapters.mongo.documents import DUE_MS, RECHECK_MS
 from payment.adapters.mongo.writes import ORDERS, Document
 
 INDEX_DEADLINE_MS = 600_000
@@ -36,36 +38,26 @@ class Index(NamedTuple):
 
     name: str
     keys: tuple[tuple[str, int], ...]
-    unique: bool = False
 
     @property
     def model(self) -> IndexModel:
         """For the driver. Sparse: only orders that have the field are in it, however many are stored."""
-        if self.unique:
-            return IndexModel(list(self.keys), name=self.name, unique=True)
         return IndexModel(list(self.keys), name=self.name, sparse=True)
 
     def is_like(self, found: Mapping[str, Any]) -> bool:
         """Whether an index of the server does the work of this one, under whatever name and in either direction."""
-        # nx-27017 0.7 shows the dot of a path as an underscore.
-        fields = [str(field).replace(".", "_") for field in found.get("key", ())]
+        same_keys = list(found.get("key", ())) == [field for field, _ in self.keys]
         narrower = "partialFilterExpression" in found or found.get("hidden")
-        same_keys = fields == [field.replace(".", "_") for field, _ in self.keys]
-        return same_keys and not narrower and (self.unique or not found.get("unique"))
+        return same_keys and not narrower and not found.get("unique")
 
 
-DUE_INDEX = Index("due_ms", ((DUE_MS, ASCENDING),))
+DUE_INDEX = Index("due", (("due", ASCENDING),))
 
 INDEXES = (
     DUE_INDEX,
-    Index("due", (("due", ASCENDING),)),
-    Index("recheck_ms", ((RECHECK_MS, ASCENDING),)),
+    Index("recheck", (("recheck", ASCENDING),)),
     Index("payment", (("payment.id", DESCENDING),)),
 )
-
-FENCE = Index("fence", (("_id", ASCENDING), ("rev", ASCENDING)), unique=True)
-"""For mongo-java-server, which finds `{_id, rev}` by an index of just these two, and else reads all orders for a write:
-5 ms where 4,000 are stored, and 2 ms with that index. `_id` alone is unique, so it forbids nothing there."""
 
 
 class Missing(NamedTuple):
@@ -86,14 +78,13 @@ async def missing_of(database: AsyncIOMotorDatabase[Document]) -> Missing:
     Raises:
         PyMongoError: the server can't be asked.
     """
-    wanted = (*INDEXES, FENCE) if await _needs_fence(database) else INDEXES
     try:
         found: Sequence[Mapping[str, Any]] = await database[ORDERS].list_indexes().to_list(None)
     except OperationFailure as error:
         if error.code not in (UNAUTHORIZED, COMMAND_NOT_FOUND):
             raise
-        return Missing(wanted, ())
-    to_make = tuple(index for index in wanted if not any(index.is_like(each) for each in found))
+        return Missing(INDEXES, ())
+    to_make = tuple(index for index in INDEXES if not any(index.is_like(each) for each in found))
     return Missing(
         to_make, tuple(UNIQUE_BEFORE for each in found if each.get("name") == UNIQUE_BEFORE and each.get("unique"))
     )
@@ -118,9 +109,3 @@ async def make(database: AsyncIOMotorDatabase[Document], missing: Missing) -> No
         except OperationFailure as error:
             if error.code != INDEX_NOT_FOUND:  # another process was first
                 raise
-
-
-async def _needs_fence(database: AsyncIOMotorDatabase[Document]) -> bool:
-    """Whether it is mongo-java-server, which says that it is MongoDB 4.4, without the commit that MongoDB names."""
-    build = await database.command("buildInfo")
-    return build.get("versionArray", [])[:2] == [4, 4] and "gitVersion" not in build

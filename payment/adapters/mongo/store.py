@@ -27,7 +27,7 @@ from pymongo.read_preferences import ReadPreference
 
 from payment.adapters.mongo.account import ACCOUNT, MongoAccounts
 from payment.adapters.mongo.backlog import read_backlog
-from payment.adapters.mongo.documents import CODEC, DUE_MS, STORED, read
+from payment.adapters.mongo.documents import CODEC, STORED, read
 from payment.adapters.mongo.due_sweep import DueSweep, Read
 from payment.adapters.mongo.errors import NOT_AS_MONGODB, is_duplicate, not_as_mongodb, reason_of, server_words
 from payment.adapters.mongo.indexes import DUE_INDEX, INDEX_DEADLINE_MS, Missing, make, missing_of
@@ -49,6 +49,9 @@ PROBE_DEADLINE_S = 4.0
 
 PROBE_CONCERN_TIMEOUT_MS = 2_500
 """For a majority to journal a probe's write: shorter than its deadline, so that the server says what is wrong."""
+
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+"""No order is due so early: a probe's look by the index finds nothing to bring."""
 
 PROBES = "probes"
 """The collection that probes write to: one small document for each client id, written over each time."""
@@ -98,7 +101,7 @@ class MongoStore:
         """By `_id`, and by the sweep's index once it is there: without it the server would read every order."""
         await self._orders.find({"_id": {"$in": [self._app_name]}}, limit=1).to_list(length=1)
         if self._missing is not None and DUE_INDEX not in self._missing.to_make:
-            await self._orders.find({DUE_MS: {"$lte": 0}}, limit=1).sort(DUE_MS, ASCENDING).to_list(length=1)
+            await self._orders.find({"due": {"$lte": BEFORE_ALL}}, limit=1).sort("due", ASCENDING).to_list(length=1)
 
     async def _write_as_a_charge(self) -> None:
         """A durable write of one small document, and an update of no document wherever else we write."""
@@ -142,8 +145,7 @@ class MongoStore:
         ids = _storable(payment_ids)
         if not ids:
             return {}
-        # One alone by equality, for which nx-27017 has an index: where there are several, it reads every order.
-        found = await self._find({"payment.id": ids[0] if len(ids) == 1 else {"$in": ids}}, len(ids))
+        found = await self._find({"payment.id": {"$in": ids}}, len(ids))
         return {name: each for each, _ in found if (name := _payment_id_of(each)) is not None}
 
     async def due(self, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
@@ -190,7 +192,7 @@ class MongoStore:
     async def add_dead_letter(self, letter: DeadLetter) -> bool:
         if not await self._insert(letter, letter.identity) and not await self._has(letter):
             # Another event's name. Under the second, which is made of its bytes, only the same one can lie already.
-            await self._insert(letter, letter.name_beside)
+            await self._insert(letter, letter.distinct_identity)
         return True
 
     async def _insert(self, letter: DeadLetter, name: str) -> bool:

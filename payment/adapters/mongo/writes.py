@@ -19,7 +19,7 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from payment.adapters.mongo.documents import CODEC, DUE_MS, RAW, RECHECK_MS, since_1970_ms
+from payment.adapters.mongo.documents import CODEC, RAW
 from payment.adapters.mongo.errors import (
     DOCUMENT_NOT_APPLIED,
     DUPLICATE_KEY,
@@ -99,8 +99,7 @@ class OrderWrites:
             if _tells_apart(answer, len(writes)):
                 return self._results(answer, len(writes))
         except PyMongoError as error:
-            if not (len(writes) > 1 and is_duplicate(error)):
-                return self._all_failed(writes, error)
+            return self._all_failed(writes, error)
         except NOT_AS_MONGODB as error:
             self.trouble = not_as_mongodb(error)
             return [Committed.UNKNOWN] * len(writes)
@@ -133,10 +132,6 @@ class OrderWrites:
 def write_of(order: Order) -> Write | None:
     """The document as BSON, encoded by itself: one that can't be fails alone, not its batch (F41)."""
     fields = msgspec.to_builtins(order, builtin_types=(datetime,))
-    if order.due is not None:
-        fields |= due_fields(order.due)
-    if order.recheck is not None:
-        fields[RECHECK_MS] = since_1970_ms(order.recheck)
     try:
         encoded = bson.encode(fields, codec_options=CODEC)
     except (BSONError, OverflowError, UnicodeEncodeError):
@@ -145,11 +140,6 @@ def write_of(order: Order) -> Write | None:
     if size_bytes > DOCUMENT_BYTES_MAX:
         return None
     return Write(order.id, order.rev, RawBSONDocument(encoded, codec_options=RAW), size_bytes)
-
-
-def due_fields(due: datetime) -> Document:
-    """A deadline as a document holds it: the date, and the number by which the sweep finds it."""
-    return {"due": due, DUE_MS: since_1970_ms(due)}
 
 
 def that_fit(writes: list[Write]) -> Iterator[list[Write]]:

@@ -1,4 +1,4 @@
-"""One lasting connection to NATS, made of many short ones: JetStream and NATS Streaming both stand on it.
+"""One lasting connection to NATS, made of many short ones. JetStream and NATS Streaming both use it.
 
 Owns: when to dial which server, and requests with their time limits. Must never: give up, or flush a publish that was
 already reported as failed. Change together with: `payment.adapters.nats.link` (one connection) and the transports.
@@ -22,32 +22,33 @@ from payment.adapters.nats.link import (
     PUBLISH,
     SUBSCRIPTION,
     Link,
+    PendingRequest,
     ServerAddress,
-    Waiting,
 )
 from payment.adapters.nats.login import NatsLogin
+from payment.backoff import Backoff
 from payment.ports.clock import Clock
 from payment.ports.ids import Ids
 from payment.ports.transport import TransportUnavailable
 
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 2.0
-"""The longest pause between two tries: with one try's time limit it stays well under the 10 s in which we recover."""
-BACKOFF_DOUBLINGS = 10
+RECONNECT = Backoff(first_s=0.1, longest_s=2.0)
+"""Between two tries: with one try's time limit the longest stays well under the 10 s in which we recover."""
 CANCEL_AGAIN_S = 0.2
-"""nats-py and Python 3.11's wait_for each swallow a cancellation in a race: it is repeated this often."""
+"""nats-py and Python 3.11's wait_for each swallow a cancellation in a race, so the cancellation is repeated at this
+interval.
+"""
 
 
 class NoResponders(TransportUnavailable):
-    """The server is there, and nobody listens on the subject of the request."""
+    """The server answers that the subject of the request has no subscriber."""
 
 
 class NoAnswer(TransportUnavailable):
-    """The connection stands, and no answer came in time."""
+    """The connection is open, and no answer came within the time limit."""
 
 
 class PermissionDenied(TransportUnavailable):
-    """The server's permissions don't allow it."""
+    """The server's permissions don't allow the publish or the subscription."""
 
 
 class TooLarge(TransportUnavailable):
@@ -64,7 +65,7 @@ class NatsConnection:
         self._servers = [ServerAddress(url) for url in servers]
         self._discovered: list[ServerAddress] = []
         self._login = login or NatsLogin()
-        self._dialled = int(ids.jitter() * len(servers))  # many processes spread over a cluster's servers
+        self._dialled = int(ids.jitter() * len(servers))  # so that processes spread over a cluster's servers
         self._client_name = client_name
         self._ids = ids
         self._clock = clock
@@ -78,7 +79,7 @@ class NatsConnection:
 
     @property
     def client(self) -> Client:
-        """The client of the connection there is now; raises TransportUnavailable where there is none."""
+        """The client of the current connection. Raises TransportUnavailable where there is no connection."""
         return self._open_link().client
 
     @property
@@ -89,8 +90,8 @@ class NatsConnection:
     async def keep(self, work: Callable[[], Awaitable[None]], lost: Callable[[str], None]) -> None:
         """Connect, run `work` for as long as the connection lives, and begin again, for ever.
 
-        `lost` is told at every failed try and every loss. A cancellation leaves the connection open for what is still
-        to be sent; `close` ends it. An exception of `work` is raised on.
+        `lost` is called with the reason at every failed try and every loss. A cancellation leaves the connection open
+        for messages that are still to be sent; `close` ends it. An exception of `work` is raised to the caller.
         """
         await self._drop()
         self._closed = False
@@ -118,25 +119,25 @@ class NatsConnection:
         raise TransportUnavailable("; ".join(reasons))
 
     async def request(self, subject: str, data: bytes, timeout_s: float, headers: dict[str, Any] | None = None) -> Msg:
-        """Ask and return the answer. It ends at once when the connection is lost or the permission is denied.
+        """Send a request and return the answer. The wait ends at once when the connection is lost or the permission is
+        denied.
 
         Raises:
-            NoResponders: nobody listens there.
-            PermissionDenied, TooLarge, NoAnswer: as they say.
-            TransportUnavailable: any other way to come to nothing; the request may have arrived all the same.
+            NoResponders: the subject has no subscriber. PermissionDenied, TooLarge, NoAnswer: as their docstrings say.
+            TransportUnavailable: any other failure; the request may have arrived all the same.
         """
         link = self._open_link()
-        waiting: Waiting | None = None
+        pending: PendingRequest | None = None
         try:
             async with asyncio.timeout(timeout_s) as scope:
-                waiting = Waiting(subject, scope)
-                link.waiting.add(waiting)
+                pending = PendingRequest(subject, scope)
+                link.pending_requests.add(pending)
                 return await link.client.request(subject, data, timeout=2 * timeout_s, headers=headers)
         except nats.errors.NoRespondersError:
-            raise NoResponders(f"NATS at {link.address}: nobody answers on {subject}") from None
+            raise NoResponders(f"NATS at {link.address}: no subscriber on {subject}") from None
         except TimeoutError:
-            if waiting is not None and waiting.reason is not None:
-                raise (PermissionDenied if waiting.denied else TransportUnavailable)(waiting.reason) from None
+            if pending is not None and pending.reason is not None:
+                raise (PermissionDenied if pending.denied else TransportUnavailable)(pending.reason) from None
             if link.denied(SUBSCRIPTION, INBOX):
                 raise PermissionDenied(f"NATS at {link.address}: permission denied to subscribe to {INBOX}>") from None
             raise NoAnswer(f"NATS at {link.address}: no answer on {subject} within {timeout_s:g} s") from None
@@ -145,11 +146,11 @@ class NatsConnection:
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
         finally:
-            if waiting is not None:
-                link.waiting.discard(waiting)
+            if pending is not None:
+                link.pending_requests.discard(pending)
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Send and don't wait; raises TooLarge, or TransportUnavailable where there is no connection now."""
+        """Send without waiting for an answer. Raises TooLarge, or TransportUnavailable where there is no connection."""
         link = self._open_link()
         try:
             await link.client.publish(subject, data, reply=reply)
@@ -159,10 +160,11 @@ class NatsConnection:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
 
     async def subscribe(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Listen over the connection there is now, once the server has taken it: the subscription ends with it.
+        """Subscribe over the current connection; returns once the server has accepted the subscription, which ends with
+        the connection.
 
         Raises:
-            PermissionDenied: the server's permissions don't allow it: nothing would ever arrive.
+            PermissionDenied: the server's permissions forbid the subscription, so no message would ever arrive.
             TransportUnavailable: there is no connection, or it is lost.
         """
         link = self._open_link()
@@ -170,7 +172,7 @@ class NatsConnection:
             subscription = await link.client.subscribe(subject, cb=arrived)
         except (nats.errors.Error, OSError) as error:
             raise TransportUnavailable(f"NATS at {link.address}: {describe(error)}") from error
-        # The server says no before it answers a ping, and says nothing where it agrees.
+        # The server sends a refusal before it answers a ping, and sends nothing where it accepts.
         await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
         if link.denied(SUBSCRIPTION, subject):
             shown = f"{INBOX}>" if subject.startswith(INBOX) else subject
@@ -178,14 +180,15 @@ class NatsConnection:
         return subscription
 
     def denied(self, beginning: str, within_s: float | None = None) -> str | None:
-        """A subject of this beginning that we may not publish to, as this connection's server said; of late, or ever.
+        """A subject with this prefix that the server of this connection forbade us to publish to, within the last
+        `within_s` seconds or ever; None if there is none.
 
-        What is published without a request (acknowledgements, pulls) has no other answer.
+        A message that is published without a request (an acknowledgement, a pull) gets no other answer.
         """
         return None if self._link is None else self._link.denied(PUBLISH, beginning, within_s)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """Return when nothing can be on its way to the subscription any more; raises TransportUnavailable."""
+        """Return when no message can still be on its way to the subscription. Raises TransportUnavailable."""
         await self._open_link().round_trip(
             subscription.drain(),  # type: ignore[no-untyped-call]
             CLOSE_TIMEOUT_S,
@@ -197,12 +200,11 @@ class NatsConnection:
         await link.round_trip(link.client.flush(LIBRARY_FLUSH_S), CLOSE_TIMEOUT_S)
 
     async def pause(self, failures: int) -> None:
-        """Wait before the next try: longer with each failure in a row, up to BACKOFF_MAX_S, half of it by chance."""
-        doubled = BACKOFF_FIRST_S * 2 ** min(failures - 1, BACKOFF_DOUBLINGS)
-        await self._clock.sleep(min(doubled, BACKOFF_MAX_S) * (0.5 + 0.5 * self._ids.jitter()))
+        """Wait before the next try: longer with each failure in a row, half of it by chance."""
+        await self._clock.sleep(RECONNECT.spread_s(failures, self._ids.jitter()))
 
     async def close(self) -> None:
-        """Flush, close, and connect no more until `keep` is called anew."""
+        """Flush and close. No new connection is made until `keep` is called again."""
         self._closed = True
         await self._drop()
         self.reason = "NATS: the connection was closed by this service"
@@ -224,13 +226,13 @@ class NatsConnection:
                 return
 
     def _next_server(self) -> ServerAddress:
-        """Round and round: the configured servers, then those of their cluster that they told us about."""
+        """Cycle through the configured servers, then through the servers of their cluster that they announced."""
         known = self._servers + self._discovered
         self._dialled += 1
         return known[(self._dialled - 1) % len(known)]
 
     async def _work_on(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
-        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.watch())}
+        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.until_lost())}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -253,7 +255,7 @@ class NatsConnection:
 
 
 async def cancel_all(tasks: Iterable[asyncio.Future[None]]) -> None:
-    """Cancel the tasks and return when all have ended, however often they must be told."""
+    """Cancel the tasks, repeatedly if need be, and return when all have ended."""
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:

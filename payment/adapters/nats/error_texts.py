@@ -1,9 +1,9 @@
-"""Why a connection to NATS failed or was lost, in plain words: what an operator reads in `/readyz`, the log, `--check`.
+"""The reasons for a failed or lost connection to NATS that an operator reads in `/readyz`, the log and `--check`.
 
-Owns: the words for each error of nats-py, of TLS and of the socket. Must never: quote a URL, a credential, or the name
-of a Python class. Change together with: `payment.adapters.nats.link`, which puts the server's address before them.
+Owns: the sentence for each error of nats-py, of TLS and of the socket. Must never: quote a URL, a credential, or the
+name of a Python class. Change together with: `payment.adapters.nats.link`, which puts the server's address before them.
 
-What the server says of its own accord comes as text (`-ERR '…'`); the sentences are those of nats-server 2.15.
+The server's own errors come as text (`-ERR '…'`); the sentences here match nats-server 2.15.
 """
 
 import os
@@ -15,7 +15,7 @@ from aiohttp import ClientConnectorCertificateError, ClientConnectorError, WSSer
 
 from payment.adapters.nats.login import LoginError
 
-SERVER_WORDS = (
+SERVER_ERRORS = (
     ("authorization violation", "the server does not take our user, password, token or key (authorization violation)"),
     ("authentication timeout", "the server waited too long for our credentials (authentication timeout)"),
     ("authentication expired", "our credentials have expired (authentication expired)"),
@@ -33,11 +33,11 @@ SERVER_WORDS = (
     ("server shutdown", "the server is shutting down"),
     ("stale connection", "the server missed our answers to its pings (stale connection)"),
 )
-"""How a sentence of the server begins, in lower case, and what it means."""
+"""The beginning of each error text of the server, in lower case, and its meaning."""
 
 
 def describe(error: BaseException) -> str:
-    """An error in words that hold no URL, no credential and no class's name."""
+    """Returns a sentence for an error. It holds no URL, no credential and no name of a Python class."""
     match error:
         case LoginError():
             return f"{error.variable}: {error}"
@@ -50,11 +50,11 @@ def describe(error: BaseException) -> str:
         case nats.errors.NoServersError():
             return "no server can be reached"
         case nats.errors.UnexpectedEOF() | EOFError():
-            return "the server closed the connection without a word"
+            return "the server closed the connection without a reason"
         case nats.errors.StaleConnectionError():
             return "the server missed our answers to its pings (stale connection)"
         case nats.errors.AuthorizationError():
-            return SERVER_WORDS[0][1]
+            return SERVER_ERRORS[0][1]
         case nats.errors.MaxPayloadError():
             return "the message is larger than the server takes (max_payload)"
         case nats.errors.ConnectionClosedError() | nats.errors.ConnectionDrainingError():
@@ -66,7 +66,7 @@ def describe(error: BaseException) -> str:
         case TimeoutError():
             return "no answer in time"
         case nats.errors.Error():
-            return _server_words(str(error))
+            return _server_error(str(error))
         case ssl.SSLCertVerificationError():
             why = error.verify_message or "it can not be verified"
             return f"TLS: the server's certificate is not accepted: {why} (NATS_TLS_CA takes a CA of your own)"
@@ -86,13 +86,13 @@ def describe(error: BaseException) -> str:
             return "an error that has no description"
 
 
-def _server_words(text: str) -> str:
-    said = text.removeprefix("nats: ").strip("'\" \r\n")
-    lowered = said.lower()
-    for beginning, meaning in SERVER_WORDS:
+def _server_error(text: str) -> str:
+    sentence = text.removeprefix("nats: ").strip("'\" \r\n")
+    lowered = sentence.lower()
+    for beginning, meaning in SERVER_ERRORS:
         if lowered.startswith(beginning):
             return meaning
-    return said or "the server reported an error without a text"
+    return sentence or "the server reported an error without a text"
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -1,12 +1,13 @@
-"""One connection to one NATS server, over TCP or a websocket, from its opening to its end, and its trouble in words.
+"""One connection to one NATS server, over TCP or a websocket, from its opening to its end, with a sentence for each
+failure.
 
-Owns: dialling once, the pings that find a dead peer, and ending what waits on a connection that is over. Must never:
-put credentials into a message, send them unencrypted where TLS is asked for, or be opened twice. Change together with:
-`payment.adapters.nats.connection` and `payment.adapters.nats.login`.
+Owns: dialling once, the pings that detect a dead peer, and ending the requests that wait on a lost connection. Must
+never: put credentials into a message, send them unencrypted where TLS is asked for, or be opened twice. Change together
+with: `payment.adapters.nats.connection` and `payment.adapters.nats.login`.
 
-nats-py's own reconnecting is left unused. It keeps unsent commands for the next connection, waits without a bound for a
+nats-py's own reconnecting is not used. It keeps unsent commands for the next connection, waits without a bound for a
 stopped peer's socket to close, and ends for ever on an authorization error. Here each connection is a new client, so
-that nothing can outlive the one it was sent on, and the first connection is made like every other.
+that no message outlives the connection it was sent on, and the first connection is made like every other.
 """
 
 import asyncio
@@ -26,41 +27,44 @@ from payment.adapters.nats.login import NatsLogin, Signer
 from payment.ports.transport import TransportUnavailable
 
 CONNECT_TIMEOUT_S = 2
-"""For each step of a connection (TCP, greeting, TLS, first ping): a server that is there answers in milliseconds."""
+"""For each step of a connection (TCP, greeting, TLS, first ping), in seconds: a running server answers in milliseconds.
+"""
 OPEN_TIMEOUT_S = 6.0
-"""For all steps together, twice over: nats-py dials a server a second time before it says no."""
+"""For all steps together, twice over: nats-py dials a server a second time before it gives up."""
 CLOSE_TIMEOUT_S = 2.0
-"""A stopped peer's socket can't be flushed; its connection is then dropped as it is."""
+"""A stopped peer's socket can't be flushed; after this time, in seconds, its connection is dropped unflushed."""
 PING_EVERY_S = 3.0
 PING_TIMEOUT_S = 4.0
 """Together 7 s until a peer that keeps its socket open but answers nothing counts as gone."""
 LIBRARY_FLUSH_S = 60
-"""nats-py's own limit, out of reach: ours decides."""
+"""nats-py's own limit, set out of reach so that ours applies."""
 LIBRARY_PING_S = 3600
-"""nats-py's own pings, in effect off: ours are bounded even where the socket takes no more bytes."""
+"""nats-py's own pings, in effect switched off: ours are bounded even where the socket accepts no more bytes."""
 DENIALS_MAX = 200
-"""Subjects that are remembered as denied: above those we use at a time. Inboxes have a new name each."""
+"""Subjects that are remembered as denied: more than are used at a time. Each inbox has a new name."""
 INBOX = "_INBOX."
 PUBLISH, SUBSCRIPTION = "publish", "subscription"
-"""What may be denied, in the server's words."""
+"""The server's text for a denied publish or subscription."""
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
 class ServerAddress(NamedTuple):
-    """Where to connect to. `tls_name` is the name that its certificate must have, where that is not the URL's host."""
+    """The address of a server. `tls_name` is the name that its certificate must have, where that is not the URL's
+    host.
+    """
 
     url: str
     tls_name: str | None = None
 
 
 class CautiousClient(Client):
-    """nats-py's client, which by itself takes `tls://` for `nats://`: it encrypts where the server says that it must,
-    and else sends the password in the clear. Here TLS is our word, not the server's. So is who we are: nats-py sends no
-    signature to a server that takes connections without one, and would be another user there than is meant.
+    """nats-py's client with TLS and identity decided by this service. nats-py itself treats `tls://` as `nats://`: it
+    encrypts where the server requires it, and otherwise sends the password in the clear. Nor does it send a signature
+    to a server that accepts connections without one, and would be another user there than intended.
 
-    It leans on inner names of nats-py: a method that gets the server's greeting before anything is sent, what says that
-    there are credentials, and the public nkey. Tests with servers that insist on each say so if a new version of the
-    library does not look at them any more.
+    It relies on private names of nats-py: a method that gets the server's greeting before anything is sent, the flag
+    that there are credentials, and the public nkey. Tests with servers that require each of them fail if a new version
+    of the library no longer uses these names.
     """
 
     def __init__(self, *, wants_tls: bool, signer: Signer | None) -> None:
@@ -77,19 +81,19 @@ class CautiousClient(Client):
             if not (info.get("tls_required") or info.get("tls_available")):
                 asks = "NATS_URL asks" if scheme == "tls" else "the NATS_TLS_… variables ask"
                 raise nats.errors.Error(f"the server offers no TLS, and {asks} for it")
-            info["tls_required"] = True  # by us: a server that only offers it says that it need not be
+            info["tls_required"] = True  # required by us: a server that only offers TLS does not require it
         await super()._process_info(info, initial_connection)
 
     async def drop(self) -> None:
-        """Close what a failed connect has left open: a websocket's session, which nats-py forgets."""
+        """Close the websocket session that nats-py leaves open after a failed connect."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()  # type: ignore[no-untyped-call]
             await transport.wait_closed()  # type: ignore[no-untyped-call]
 
 
-class Waiting:
-    """A request under way: it can be ended early, with a reason."""
+class PendingRequest:
+    """A request that waits for its answer. `end` ends it early, with a reason."""
 
     def __init__(self, subject: str, scope: asyncio.Timeout) -> None:
         self.subject = subject
@@ -106,7 +110,7 @@ class Waiting:
 class Link:
     """One connection from its opening to its end. It is never opened twice.
 
-    `client` is a client without credentials until `open` has read those of `login`.
+    `client` has no credentials until `open` has read those of `login`.
     """
 
     def __init__(self, server: ServerAddress, client_name: str, login: NatsLogin) -> None:
@@ -114,23 +118,23 @@ class Link:
         self.address = address_of(server.url)
         self.lost = asyncio.Event()
         self.reason = f"NATS at {self.address}: the connection was closed"
-        self.waiting: set[Waiting] = set()
+        self.pending_requests: set[PendingRequest] = set()
         self.denials: dict[tuple[str, str], float] = {}
-        """When the server last denied us a `publish` or `subscription`, and its subject in lower case: loop time."""
+        """When the server last denied us a publish or subscription, in loop time, by kind and subject in lower case."""
         self._server = server
         self._client_name = client_name
         self._login = login
         self._error: Exception | None = None
 
     async def open(self) -> None:
-        """Raises TransportUnavailable, with the address and without credentials."""
+        """Connect. Raises TransportUnavailable; its text has the address and no credentials."""
         opened = False
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await self._connect()
             opened = True
         except (nats.errors.Error, OSError, ValueError, ClientError) as error:
-            # `from None`: what nats-py or a URL parser says may quote the URL.
+            # `from None`: the error of nats-py or of a URL parser may quote the URL.
             raise TransportUnavailable(f"NATS at {self.address}: {describe(self._error or error)}") from None
         finally:
             if not opened:
@@ -152,8 +156,9 @@ class Link:
         )
 
     def discovered_servers(self) -> list[ServerAddress]:
-        """The other servers of the cluster, with the credentials that this one took, and its name in their certificates
-        where they are known by their IP addresses alone."""
+        """The other servers of the cluster, with the credentials that this server accepted. Where only their IP
+        addresses are known, their certificates must have this server's name.
+        """
         own = urlsplit(self._server.url)
         userinfo = f"{own.netloc.rpartition('@')[0]}@" if "@" in own.netloc else ""
         name = self._server.tls_name or own.hostname
@@ -162,22 +167,22 @@ class Link:
             for found in self.client.discovered_servers
         ]
 
-    async def watch(self) -> None:
-        """Return when the connection is lost; it is asked for a sign of life every PING_EVERY_S."""
+    async def until_lost(self) -> None:
+        """Return when the connection is lost. A ping is sent every PING_EVERY_S."""
         while not self.lost.is_set():
             try:
                 async with asyncio.timeout(PING_EVERY_S):
                     await self.lost.wait()
             except TimeoutError:
-                # Its failure ends the link, and with it this loop.
+                # A failed ping ends the link, and with it this loop.
                 with contextlib.suppress(TransportUnavailable):
                     await self.round_trip(self.client.flush(LIBRARY_FLUSH_S), PING_TIMEOUT_S)
 
     async def round_trip(self, work: Coroutine[Any, Any, None], timeout_s: float) -> None:
         """Await one of nats-py's calls that end with a ping's answer; raises TransportUnavailable and ends the link.
 
-        A cancellation of the caller doesn't reach it: nats-py's reader dies, without a word, of the answer to a ping
-        that was given up. For the same reason a link whose ping was not answered in time is not used any more.
+        A cancellation of the caller doesn't reach the call: nats-py's reader would silently die of the answer to an
+        abandoned ping. For the same reason a link whose ping was not answered in time is not used any more.
         """
         task = asyncio.ensure_future(work)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may be gone
@@ -195,23 +200,23 @@ class Link:
         """Flush what is pending and close the socket, within CLOSE_TIMEOUT_S."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                # nats-py fails an assertion when a client is closed that never came as far as a socket.
+                # nats-py fails an assertion when a client is closed that never had a socket.
                 if self.client.is_connected or self.client.is_connecting:
                     await self.client.close()
                 else:
                     await self.client.drop()
         except (nats.errors.Error, OSError, ClientError) as error:
-            self._error = error  # the connection is over either way: nobody waits for it any more
+            self._error = error  # the connection is over either way, and nothing waits for it
         self._end(self.reason)
 
     async def _on_error(self, error: Exception) -> None:
-        """What nats-py meets in the background. A denied request gets no answer, only this."""
+        """Handle an error that nats-py reports in the background. It is the only answer to a denied request."""
         text = str(error).lower()
         if "permissions violation" not in text:
             self._error = error
             self.reason = f"NATS at {self.address}: {describe(error)}"
             return
-        # nats-py hands the server's text over in lower case.
+        # nats-py passes the server's text in lower case.
         denied = _DENIED.search(text)
         if denied is None:
             return
@@ -220,12 +225,14 @@ class Link:
         self.denials[what, subject] = asyncio.get_running_loop().time()
         if len(self.denials) > DENIALS_MAX:
             del self.denials[next(iter(self.denials))]
-        for waiting in tuple(self.waiting):
-            if waiting.subject.lower() == subject:
-                waiting.end(f"NATS at {self.address}: permission denied for {waiting.subject}", denied=True)
+        for pending in tuple(self.pending_requests):
+            if pending.subject.lower() == subject:
+                pending.end(f"NATS at {self.address}: permission denied for {pending.subject}", denied=True)
 
     def denied(self, what: str, beginning: str, within_s: float | None = None) -> str | None:
-        """A subject of this beginning whose `publish` or `subscription` the server denied us; of late, or ever."""
+        """A subject with this prefix whose publish or subscription (`what`) the server denied, within the last
+        `within_s` seconds or ever; None if there is none.
+        """
         not_before = 0.0 if within_s is None else asyncio.get_running_loop().time() - within_s
         found = (each for (kind, each), at_s in self.denials.items() if kind == what and at_s >= not_before)
         return next((each for each in found if each.startswith(beginning.lower())), None)
@@ -237,12 +244,12 @@ class Link:
         if not self.lost.is_set():
             self.reason = reason
             self.lost.set()
-        for waiting in tuple(self.waiting):
-            waiting.end(self.reason)
+        for pending in tuple(self.pending_requests):
+            pending.end(self.reason)
 
 
 def prepared(server: ServerAddress, login: NatsLogin) -> tuple[CautiousClient, dict[str, Any]]:
-    """A client for one connection to a server, and what its `connect` takes to be known there.
+    """Returns a client for one connection to a server, and the arguments of its `connect`, credentials included.
 
     Raises:
         LoginError: a credential can't be used.
@@ -262,7 +269,7 @@ def prepared(server: ServerAddress, login: NatsLogin) -> tuple[CautiousClient, d
 
 
 def address_of(server: str) -> str:
-    """Host and port of a server's URL, and nothing else of it."""
+    """Returns host and port of a server's URL, and nothing else of it."""
     try:
         parts = urlsplit(server if "://" in server else f"nats://{server}")
         host, port = parts.hostname or "", parts.port or 4222
@@ -272,13 +279,13 @@ def address_of(server: str) -> str:
 
 
 def split_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """A server's URL without its credentials, and these as options of nats-py, percent-decoded as every URL's are.
+    """Returns a server's URL without its credentials, and the credentials, percent-decoded, as options of nats-py.
 
-    nats-py sends what stands in a URL as it stands there: no password could then have a slash in it. A user without a
-    password is a token.
+    nats-py does not decode a URL's credentials, so that a password could not contain a slash. A user without a password
+    is a token.
 
     Raises:
-        ValueError: what is percent-encoded is no UTF-8.
+        ValueError: the decoded bytes are not UTF-8.
     """
     parts = urlsplit(url)
     userinfo, at, place = parts.netloc.rpartition("@")

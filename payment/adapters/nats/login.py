@@ -1,10 +1,10 @@
-"""How the service proves to NATS who it is, and which certificates it believes, beyond what stands in `NATS_URL`.
+"""The service's credentials for NATS and the certificates that it trusts, beyond the user and password of `NATS_URL`.
 
-Owns: `.creds` files, nkeys, client certificates and a CA of one's own. What names a file is read anew for each
-connection, so that rotated credentials and renewed certificates need no restart. Must never: put a secret into an
-error, or wait for a passphrase on a terminal. Change together with: `payment.adapters.nats.link`, which uses it.
+Owns: `.creds` files, nkeys, client certificates and a private CA. Files are read again for each connection, so that
+rotated credentials and renewed certificates need no restart. Must never: put a secret into an error, or wait for a
+passphrase on a terminal. Change together with: `payment.adapters.nats.link`, which uses it.
 
-NATS's own package for nkeys has no wheel; of it only the encoding is needed, which is written down in
+NATS's own package for nkeys has no wheel; this module needs only the encoding, which is documented in
 https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/nkey_auth and
 https://github.com/nats-io/nkeys (crc16.go, strkey.go). The signature itself is PyNaCl's.
 """
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     pass
 
 FILE_BYTES_MAX = 262_144
-"""Longest file that is read: a bundle of all public CAs has 220 KB."""
+"""Longest file that is read, in bytes: a bundle of all public CAs has 220 KB."""
 SEED_BYTES = 32
 PREFIX_SEED, PREFIX_USER = 18 << 3, 20 << 3
-"""Bits that nkeys begin with: `S` for a seed, `U` for a user."""
+"""The first bits of nkeys: `S` for a seed, `U` for a user."""
 CHECKSUM_BYTES = 2
 
 _PEM = "-----BEGIN"
@@ -43,7 +43,9 @@ _PLAIN_SEED = re.compile(r"S[A-Z2-7]{50,70}")
 
 
 class LoginError(Unfit):
-    """A credential that can't be used. `variable` is the one that names it; the text holds no secret."""
+    """A credential that can't be used. `variable` is the environment variable that names it; the text holds no
+    secret.
+    """
 
     def __init__(self, variable: str, text: str) -> None:
         super().__init__(text)
@@ -51,10 +53,10 @@ class LoginError(Unfit):
 
 
 class Signer:
-    """Signs the server's challenge. `jwt` is the user's, or None where the nkey alone is known to the server."""
+    """Signs the server's challenge. `jwt` is the user's JWT, or None where the server knows only the nkey."""
 
     def __init__(self, seed: bytes, jwt: str | None) -> None:
-        # Here and not above: only those who use nkeys pay for it (40 ms, 2 MB).
+        # Imported here, so that only deployments with nkeys pay for it (40 ms, 2 MB).
         from nacl.signing import SigningKey
 
         self.jwt = jwt
@@ -63,7 +65,7 @@ class Signer:
         self.public_key = base64.b32encode(public + _checksum(public)).decode().rstrip("=")
 
     def sign(self, nonce: str) -> bytes:
-        """The signature of a nonce, in base64."""
+        """Returns the signature of a nonce, in base64."""
         return base64.b64encode(self._key.sign(nonce.encode()).signature)
 
     def user_jwt(self) -> bytes:
@@ -71,7 +73,9 @@ class Signer:
 
 
 class NatsLogin(Struct, frozen=True):
-    """Who we are to NATS: at most one of `creds` and `nkey_seed`, and what TLS needs. Each is a path or the text."""
+    """The service's identity at NATS: at most one of `creds` and `nkey_seed`, and the certificates for TLS. Each is a
+    path or the text itself.
+    """
 
     creds: Secret | None = None
     nkey_seed: Secret | None = None
@@ -84,13 +88,17 @@ class NatsLogin(Struct, frozen=True):
         return (self.tls_cert or self.tls_key or self.tls_ca) is not None
 
     def signer(self) -> Signer | None:
-        """What signs for us, read anew; None where nothing does. Raises LoginError."""
+        """Returns a signer from freshly read credentials; None where neither `creds` nor `nkey_seed` is set. Raises
+        LoginError.
+        """
         if self.creds is not None:
             return read_creds(self.creds.reveal())
         return None if self.nkey_seed is None else read_nkey_seed(self.nkey_seed.reveal())
 
     def tls(self) -> ssl.SSLContext | None:
-        """What TLS is done with, read anew; None: nats-py's own, which believes the system's CAs. Raises LoginError."""
+        """Returns a TLS context from freshly read certificates; None for nats-py's default, which trusts the system's
+        CAs. Raises LoginError.
+        """
         if not self.wants_tls:
             return None
         context = _context(self.tls_ca)
@@ -100,7 +108,7 @@ class NatsLogin(Struct, frozen=True):
 
 
 def read_creds(value: str) -> Signer:
-    """What a `.creds` file, or its text, holds. Raises LoginError."""
+    """Returns the signer of a `.creds` file or its text. Raises LoginError."""
     variable = "NATS_CREDS"
     text = _text(variable, value, "BEGIN NATS USER JWT") + "\n"
     jwt, seed = _JWT.search(text), _SEED.search(text)
@@ -110,7 +118,7 @@ def read_creds(value: str) -> Signer:
 
 
 def read_nkey_seed(value: str) -> Signer:
-    """What an nkey's seed, or the file that holds it, says. Raises LoginError."""
+    """Returns the signer of an nkey seed or of the file that holds it. Raises LoginError."""
     variable = "NATS_NKEY_SEED"
     text = value.strip() if _PLAIN_SEED.fullmatch(value.strip()) else _text(variable, value, "BEGIN USER NKEY SEED")
     marked = _SEED.search(f"{text}\n")
@@ -118,7 +126,7 @@ def read_nkey_seed(value: str) -> Signer:
 
 
 def read_pem(value: str) -> str:
-    """The text of a certificate or key in PEM, or of the file that holds it. Raises LoginError."""
+    """Returns the text of a certificate or key in PEM, given itself or as a file. Raises LoginError."""
     text = _text("", value, _PEM)
     if _PEM not in text:
         raise LoginError("", "it holds nothing in PEM")
@@ -126,12 +134,12 @@ def read_pem(value: str) -> str:
 
 
 def shown_path(value: str) -> str:
-    """What may be shown of a path or a secret: the path."""
+    """Returns the value where it is a path, and a mask where it is a secret text."""
     return repr(value) if re.fullmatch(r"(?=.*[/.])[A-Za-z0-9_./~-]{1,200}", value) else NOT_SHOWN
 
 
 def _seed_bytes(variable: str, seed: str) -> bytes:
-    """The 32 bytes of a user's seed."""
+    """Returns the 32 bytes of a user's seed."""
     try:
         raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
     except binascii.Error:
@@ -156,8 +164,8 @@ def _context(ca: Secret | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, ValueError):
         raise LoginError("NATS_TLS_CA", "it holds no certificate in PEM") from None
-    # Python 3.13 refuses CAs that `openssl req -x509` makes, for they do not say what their key is for. A deployer who
-    # names a CA trusts it; NATS's own clients take it too.
+    # Python 3.13 refuses CAs that `openssl req -x509` makes, because they lack the key usage extension. A deployer who
+    # names a CA trusts it, and NATS's own clients accept it too.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
@@ -179,21 +187,21 @@ def _load_certificate(context: ssl.SSLContext, cert: Secret, key: Secret | None)
 
 @contextmanager
 def _as_file(variable: str, value: Secret | None) -> Iterator[str | None]:
-    """The path of a file that holds it: Python's TLS takes certificates and keys from files alone."""
+    """Yields the path of a file that holds the value: Python's TLS reads certificates and keys only from files."""
     if value is None:
         yield None
         return
     text = _text(variable, value.reveal(), _PEM)
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # For this user's eyes alone.
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # Readable only by this user.
         file.write(text)
         file.flush()
         yield file.name
 
 
 def _text(variable: str, value: str, mark: str) -> str:
-    """The text itself where the value holds the mark, else that of the file it names."""
+    """Returns the value itself where it contains `mark`, else the text of the file that it names."""
     if mark in value:
-        return value.replace("\\n", "\n")  # As some files of variables write a line break.
+        return value.replace("\\n", "\n")  # Some files of variables write a line break as `\n`.
     path = Path(value)
     try:
         if path.exists() and not path.is_file():

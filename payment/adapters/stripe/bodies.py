@@ -79,7 +79,7 @@ def refund_tags_of(request: RefundCharge) -> dict[str, str]:
 
 
 def read_created(answer: Success, asked: IntentReference) -> IntentAnswer | Unclear:
-    """The answer to a create: the intent's id and status, and nothing that a confirm or a look has to bring."""
+    """The answer to a create: the intent's id and status, and nothing that a confirm or a retrieve has to bring."""
     read = _read_head(answer, None, asked)
     if isinstance(read, Unclear):
         return read
@@ -173,10 +173,10 @@ def is_lost(dispute: Body) -> bool:
 
 
 def read_disputes(disputes: Sequence[Body], left: int, currency: object) -> ChargedBack | Blocked | NotRefunded:
-    """Whether a bank has given back a charge that no refund does, or stands in a refund's way.
+    """Returns whether a bank has given back a charge that no refund does, or prevents a refund.
 
     `left` is what refunds have not given back, in minor units of `currency`. A dispute may be about a part of it; then
-    Stripe refunds the rest no more either, and the text says so. A dispute's status that is not known is in the way.
+    Stripe refunds the rest no more either, and the text says so. An unknown status of a dispute prevents a refund.
     """
     lost = {name: each for each in disputes if is_lost(each) and (name := read_id(each)) is not None}
     if lost:
@@ -215,24 +215,20 @@ def read_id(body: Body) -> str | None:
 def _read_head(
     answer: Success, intent_id: str | None, asked: IntentReference | None
 ) -> tuple[str, IntentStatus] | Unclear:
-    """Which intent this is and where it stands; Unclear, with an alarm, where it is not the one asked for."""
+    """Returns which intent this is and its status; Unclear, with an alarm, where it is not the one asked for."""
     body = answer.body
-    seen_id, status = read_id(body), _status_of(body)
-    if seen_id is None or status is None or body.get("object", "payment_intent") != "payment_intent":
+    given_id, given_status = read_id(body), body.get("status")
+    status = STATUSES.get(given_status) if isinstance(given_status, str) else None
+    if given_id is None or status is None or body.get("object", "payment_intent") != "payment_intent":
         return Unclear(text="Stripe answered 200, and not with a PaymentIntent", stored=answer.replayed)
-    other = intent_id is not None and seen_id != intent_id
+    other = intent_id is not None and given_id != intent_id
     if other or (asked is not None and _contradicts(body, _expected(asked))):
-        text = f"Stripe answered with another intent than the one asked for: {seen_id}"
+        text = f"Stripe answered with another intent than the one asked for: {given_id}"
         return Unclear(text=text, stored=answer.replayed, alarm=True)
     if status is IntentStatus.REQUIRES_CAPTURE:
-        text = f"the intent {seen_id} waits to be captured, by hand or by another program"
+        text = f"the intent {given_id} waits to be captured, by hand or by another program"
         return Unclear(text=text, stored=answer.replayed, alarm=True)
-    return seen_id, status
-
-
-def _status_of(body: Body) -> IntentStatus | None:
-    status = body.get("status")
-    return STATUSES.get(status) if isinstance(status, str) else None
+    return given_id, status
 
 
 def _expected(asked: IntentReference) -> Body:
@@ -306,13 +302,13 @@ def _attempt_of(metadata: Body, order_id: str, payment_id: str) -> int | None:
 
 
 def _contradicts(body: Body, expected: Body) -> bool:
-    """Whether something that is there is not as expected. What is absent, or null, contradicts nothing."""
+    """Whether a field of the body is not as expected. One that is absent, or null, contradicts nothing."""
     for name, value in expected.items():
-        seen = body.get(name)
+        given = body.get(name)
         if isinstance(value, dict):
-            if _contradicts(_mapping(seen), value):
+            if _contradicts(_mapping(given), value):
                 return True
-        elif seen is not None and (type(seen) is not type(value) or seen != value):
+        elif given is not None and (type(given) is not type(value) or given != value):
             return True
     return False
 

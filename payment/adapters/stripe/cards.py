@@ -27,9 +27,16 @@ from payment.adapters.stripe.bodies import (
     tags_of,
 )
 from payment.adapters.stripe.checks import KeyChecks
-from payment.adapters.stripe.errors import CallKind, Ending, judge_answer, judge_break, read_answer
+from payment.adapters.stripe.errors import (
+    CallKind,
+    Ending,
+    NoSuccess,
+    judge_answer,
+    judge_break,
+    nothing_known,
+    read_answer,
+)
 from payment.adapters.stripe.library import LeanClient, Verb, quieten_library
-from payment.adapters.stripe.no_success import NoSuccess, nothing_known
 from payment.adapters.stripe.refunds import Refunds
 from payment.adapters.stripe.texts import broken_text, redacted
 from payment.core.account import StripeAccount
@@ -107,7 +114,7 @@ class StripeCards:
         self._timeout = aiohttp.ClientTimeout(
             total=call_timeout_s, connect=connect_timeout_s, ceil_threshold=call_timeout_s + 1
         )
-        self._checks = KeyChecks(self._look_at, secret_key, self._api_base)
+        self._checks = KeyChecks(self._call, secret_key, self._api_base)
         self._session: aiohttp.ClientSession | None = None
         self._client: LeanClient | None = None
         self._refunds = Refunds(self._call, self._list)
@@ -161,19 +168,19 @@ class StripeCards:
         return nothing_known(ended)
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
-        """Look at the intent and its latest charge: `GET /v1/payment_intents/{id}`; and at the disputes of that."""
+        """Read the intent and its latest charge: `GET /v1/payment_intents/{id}`; and that charge's disputes."""
         ended = await self._call(CallKind.RETRIEVE, "get", _path_of(intent_id), {"expand": EXPANDED_CHARGE})
         if not isinstance(ended, Success):
             return nothing_known(ended)
-        seen = read_intent(ended, intent_id, None, self._redacted)
-        if not isinstance(seen, IntentAnswer) or seen.charge is None:
-            return seen
-        charge = await self._as_it_stands(seen.charge)
-        return structs.replace(seen, charge=charge) if isinstance(charge, ChargeFacts) else charge
+        answer = read_intent(ended, intent_id, None, self._redacted)
+        if not isinstance(answer, IntentAnswer) or answer.charge is None:
+            return answer
+        charge = await self._after_disputes(answer.charge)
+        return structs.replace(answer, charge=charge) if isinstance(charge, ChargeFacts) else charge
 
-    async def _as_it_stands(self, charge: ChargeFacts) -> ChargeFacts | NotYet | Unclear:
-        """A disputed charge says nowhere whether its bank has given it back, and then it is no payment (F44). One that
-        was given back in part is, as where a part was refunded by hand."""
+    async def _after_disputes(self, charge: ChargeFacts) -> ChargeFacts | NotYet | Unclear:
+        """A disputed charge does not show whether its bank has given it back: then it is no payment (F44). One of which
+        a part was given back is one, as where a part was refunded by an operator."""
         if charge.refunded or not charge.disputed:
             return charge
         found = await self._refunds.find(charge.charge_id)
@@ -196,24 +203,24 @@ class StripeCards:
         charges = await self._list("/v1/charges", {"transfer_group": order_id})
         if isinstance(charges, NoSuccess):
             return nothing_known(charges)
-        listed, standing = read_listed(charges, order_id, payment_id), []
+        listed, kept = read_listed(charges, order_id, payment_id), []
         for each in listed.charges:
-            charge = await self._as_it_stands(each.charge)
+            charge = await self._after_disputes(each.charge)
             if not isinstance(charge, ChargeFacts):
                 return charge
-            standing.append(structs.replace(each, charge=charge))
-        return structs.replace(listed, charges=tuple(standing))
+            kept.append(structs.replace(each, charge=charge))
+        return structs.replace(listed, charges=tuple(kept))
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         """Give a charge back in full under the request's idempotency key: `POST /v1/refunds`."""
         return await self._refunds.refund(request)
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        """Look whether a charge has been given back: by its refunds, or by a dispute."""
+        """Read whether a charge has been given back: by its refunds, or by a dispute."""
         return await self._refunds.find(charge_id)
 
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
-        """Look again at a charge that was given back: `GET /v1/refunds/{id}`, and the whole charge if that failed."""
+        """Read again what gave a charge back: `GET /v1/refunds/{id}`, and the whole charge if that failed."""
         return await self._refunds.recheck(request)
 
     async def check(self) -> StripeAccount | NotYet | Unclear:
@@ -230,11 +237,11 @@ class StripeCards:
             await self._session.close()
 
     async def _list(self, path: str, filters: Body) -> list[Body] | NoSuccess:
-        """All items of a list, or why not: never a part of it."""
+        """Returns all items of a list, or why they can't be had: never a part of it."""
         items: list[Body] = []
         params: Body = {**filters, "limit": PAGE_ITEMS}
         for _ in range(LIST_PAGES_MAX):
-            ended = await self._call(CallKind.LOOK, "get", path, params)
+            ended = await self._call(CallKind.READ, "get", path, params)
             if isinstance(ended, NoSuccess):
                 return ended
             page = read_page(ended.body)
@@ -257,7 +264,7 @@ class StripeCards:
         key: str | None = None,
         secrets: tuple[str | None, ...] = (),
     ) -> Success | NoSuccess:
-        """One HTTP request through the stripe library. `secrets`: the customer's values in it, kept out of texts."""
+        """Make one request through the stripe library. `secrets`: the customer's values in it, kept out of texts."""
         try:
             client = self._client or self._connect()
             body, replayed = await client.call(verb, path, params, version, key)
@@ -266,9 +273,6 @@ class StripeCards:
         if isinstance(body, dict):
             return Success(body=body, replayed=replayed)
         return NoSuccess(ending=Ending.UNCLEAR, text="Stripe answered 200, and not with an object")
-
-    async def _look_at(self, call: CallKind, verb: Verb, path: str, params: Body) -> Success | NoSuccess:
-        return await self._call(call, verb, path, params)
 
     def _connect(self) -> LeanClient:
         """Make the session, which belongs to the running loop, and the library's client over it."""
@@ -285,10 +289,10 @@ class StripeCards:
         if answer is None:
             broken = judge_break(error)
             return NoSuccess(ending=broken.ending, text=broken_text(broken.name, error))
-        line = judge_answer(call, answer)
-        said = answer.message or f"Stripe answered {answer.status} ({answer.code or answer.type or 'no error object'})"
-        text = self._redacted(f"{line.advice}: {said}" if line.advice else said, *secrets)
-        return NoSuccess(ending=line.ending, text=text, answer=answer)
+        rule = judge_answer(call, answer)
+        text = answer.message or f"Stripe answered {answer.status} ({answer.code or answer.type or 'no error object'})"
+        text = self._redacted(f"{rule.advice}: {text}" if rule.advice else text, *secrets)
+        return NoSuccess(ending=rule.ending, text=text, answer=answer)
 
     def _redacted(self, text: str, *secrets: str | None) -> str:
         """Stripe quotes what customers pay with, and parts of keys, in its messages."""

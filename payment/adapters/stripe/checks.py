@@ -1,16 +1,16 @@
-"""What our key is, asked of Stripe: which account it is for, and whether it may make the calls that we need.
+"""What our key is: which account it is for, whether it may make the calls that we need, its mode and its digest.
 
-No check changes anything at Stripe, or carries an idempotency key. Nothing is concluded about any order here.
+No check changes anything at Stripe, or carries an idempotency key. Nothing is concluded about any order here. No key,
+and no part of one, may leave this module: a digest is one-way, and a key has far more secrets than can be tried.
 """
 
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 
 from payment.adapters.stripe.bodies import Body, Success, read_id
-from payment.adapters.stripe.errors import CallKind, Ending
-from payment.adapters.stripe.keys import fingerprint_of, mode_of
+from payment.adapters.stripe.errors import CallKind, Ending, NoSuccess, nothing_known
 from payment.adapters.stripe.library import Verb
-from payment.adapters.stripe.no_success import NoSuccess, nothing_known
 from payment.core.account import StripeAccount
 from payment.ports.cards import NotYet, Obstacle, Permission, Unclear
 
@@ -19,12 +19,12 @@ NO_SUCH_INTENT, NO_SUCH_CHARGE = "pi_permission_check", "ch_permission_check"
 whatever the request names (docs.stripe.com/keys/restricted-api-keys)."""
 
 HARMLESS: dict[Permission, tuple[CallKind, Verb, str, Body]] = {
-    # A create without an amount is refused for that, by whoever may create: nothing is made, and no key is used.
+    # A create without an amount is refused for that, if the key may create: nothing is made, and no key is used.
     Permission.CREATE: (CallKind.CREATE, "post", "/v1/payment_intents", {}),
     Permission.CONFIRM: (CallKind.CONFIRM, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/confirm", {}),
     Permission.RETRIEVE: (CallKind.RETRIEVE, "get", f"/v1/payment_intents/{NO_SUCH_INTENT}", {}),
     Permission.CANCEL: (CallKind.CANCEL, "post", f"/v1/payment_intents/{NO_SUCH_INTENT}/cancel", {}),
-    Permission.LIST: (CallKind.LOOK, "get", "/v1/charges", {"limit": 1}),
+    Permission.LIST: (CallKind.READ, "get", "/v1/charges", {"limit": 1}),
     Permission.REFUND: (CallKind.REFUND, "post", "/v1/refunds", {"charge": NO_SUCH_CHARGE}),
 }
 """A call for each permission that changes nothing, whatever its answer is."""
@@ -33,6 +33,12 @@ NAMED_ACCOUNT = re.compile(r"on account '(acct_[A-Za-z0-9]{1,64})'")
 """How Stripe names the account of a restricted key that it refuses (403): "The provided key 'rk_…' does not have the
 required permissions for this endpoint on account 'acct_…'". No permission lets such a key read `GET /v1/account`
 everywhere (github.com/stripe/stripe-node/issues/2246, github.com/dj-stripe/dj-stripe/pull/1131)."""
+
+FINGERPRINT_CHARS = 32
+"""Hexadecimal digits, 128 bits: no two keys have the same by chance."""
+
+LIVE_PREFIXES, TEST_PREFIXES = ("sk_live_", "rk_live_"), ("sk_test_", "rk_test_")
+"""docs.stripe.com/keys: secret and restricted keys of both modes."""
 
 Request = Callable[[CallKind, Verb, str, Body], Awaitable[Success | NoSuccess]]
 """One request: its kind, method, path and parameters."""
@@ -53,12 +59,12 @@ class KeyChecks:
         the account, or it stays unknown; and what is refused is asked again of what we do need. A key that is refused
         there too would be refused at every payment.
         """
-        ended = await self._request(CallKind.LOOK, "get", "/v1/account", {})
+        ended = await self._request(CallKind.READ, "get", "/v1/account", {})
         account_id = _account_of(ended)
         if account_id is None:
             for path in ("/v1/balance", "/v1/payment_intents"):
                 if isinstance(ended, NoSuccess) and _may_be_asked_elsewhere(ended):
-                    ended = await self._request(CallKind.LOOK, "get", path, {})
+                    ended = await self._request(CallKind.READ, "get", path, {})
         if account_id is not None or isinstance(ended, Success):
             return StripeAccount(account_id, self._live, self._fingerprint)
         if ended.ending is Ending.ALARM:
@@ -92,3 +98,15 @@ def _may_be_asked_elsewhere(ended: NoSuccess) -> bool:
     """Whether this endpoint alone may be refused to us, be unknown there, or fail."""
     answer = ended.answer
     return answer is not None and (answer.status in (403, 404) or answer.status >= 500 or ended.ending is Ending.ALARM)
+
+
+def mode_of(secret_key: str) -> bool | None:
+    """Whether a key is a live one. None: its prefix is none of Stripe's, as a sandbox's may be."""
+    if secret_key.startswith(LIVE_PREFIXES):
+        return True
+    return False if secret_key.startswith(TEST_PREFIXES) else None
+
+
+def fingerprint_of(secret_key: str, api_base: str) -> str:
+    """A digest of a key and of the address that it is used at: at another address the same text is another key."""
+    return hashlib.sha256(f"{api_base}\0{secret_key}".encode()).hexdigest()[:FINGERPRINT_CHARS]

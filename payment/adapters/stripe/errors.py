@@ -1,18 +1,18 @@
-"""The table that says how each failed call to Stripe has ended, and nothing that acts on it.
+"""The tables that say how each failed call to Stripe has ended, and what is known after it.
 
-`ANSWERS` judges what Stripe answered instead of a success, `BREAKS` judges calls that brought no whole answer. Lines
-are tried from the top and the first that fits decides, so the order is part of the meaning. Three rules stand behind:
+`ANSWERS` judges what Stripe answered instead of a success, `BREAKS` judges calls that brought no whole answer. Rules
+are tried from the top and the first that fits decides, so the order is part of the meaning. Three principles:
 
 - Only evidence settles. An answer counts as Stripe's own where its body is Stripe's error object. A status alone, with
   a proxy's HTML or with nothing, may stand for a request that Stripe carried out: it is unclear, with any status.
-- "Nothing happened" is said only of what Stripe documents to come before, or instead of, the execution of the
+- "Nothing happened" is concluded only from what Stripe documents to come before, or instead of, the execution of the
   endpoint, and of connections that never came about. Stripe stores the answer of a request whose execution began,
   400s and 402s too: a replayed decline is the same decline.
 - What a client named (its card, its return URL) is judged before anything that would stop all charging: no client may
   do that by what it sends.
 
-Change together: `Ending` here, `payment.adapters.stripe.cards` (which turns endings into outcomes), and
-`tests/unit/adapters/stripe/test_errors.py`, which has an example for every line.
+It never calls Stripe. Change together: `Ending` here, `payment.adapters.stripe.cards` (which turns endings into
+outcomes), and `tests/unit/adapters/stripe/test_errors.py`, which has an example for every rule.
 """
 
 import enum
@@ -22,6 +22,9 @@ from collections.abc import Container, Mapping
 import aiohttp
 import stripe
 from msgspec import Struct
+
+from payment.adapters.stripe.library import AnswerTooLargeError, is_replayed
+from payment.ports.cards import NotYet, Obstacle, Unclear
 
 ERRORS = "https://docs.stripe.com/api/errors"
 CODES = "https://docs.stripe.com/error-codes"
@@ -46,14 +49,14 @@ ACCOUNT = "STRIPE_KEY belongs to another Stripe account, or to its other mode, t
 
 
 class CallKind(enum.Enum):
-    """The kinds of call. A retrieve and a look-up change nothing at Stripe."""
+    """The kinds of call. `RETRIEVE` reads an intent, `READ` anything else: neither changes anything at Stripe."""
 
     CREATE = "create"
     CONFIRM = "confirm"
     RETRIEVE = "retrieve"
     CANCEL = "cancel"
     REFUND = "refund"
-    LOOK = "look"
+    READ = "read"
 
 
 class Ending(enum.Enum):
@@ -101,11 +104,11 @@ class ErrorAnswer(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """One line of `ANSWERS`: it fits where each field that is set does.
+    """One rule of `ANSWERS`: it fits where each field that is set does.
 
-    `param` also fits `param[…]`, its parts; `NO_PARAM` fits an answer that names none. `says` are lower-case parts of
-    Stripe's message, of which one must be there: only where Stripe has no code for the case. `source` is the page that
-    says so; where that is `CODES`, the code (with hyphens) is its anchor there. `advice` is for an operator.
+    `param` also fits `param[…]`, its parts; `NO_PARAM` fits an answer that names none. `message_has` are lower-case
+    parts of Stripe's message, of which one must be there: only where Stripe has no code for the case. `source` is the
+    page that documents it; in `CODES` the code (with hyphens) is its anchor. `advice` is for an operator.
     """
 
     name: str
@@ -118,7 +121,7 @@ class Rule(Struct, frozen=True):
     source: str
     from_stripe: bool = True
     replayed: bool | None = None
-    says: tuple[str, ...] = ()
+    message_has: tuple[str, ...] = ()
     advice: str = ""
 
     def fits(self, call: CallKind, answer: ErrorAnswer) -> bool:
@@ -137,23 +140,19 @@ class Rule(Struct, frozen=True):
         return self.param is None or param == self.param or param.startswith(f"{self.param}[")
 
     def _fits_message(self, message: str | None) -> bool:
-        if not self.says:
+        if not self.message_has:
             return True
         lowered = (message or "").lower()
-        return any(part in lowered for part in self.says)
+        return any(part in lowered for part in self.message_has)
 
 
 class Break(Struct, frozen=True):
-    """One line of `BREAKS`: it fits any of these exceptions."""
+    """One rule of `BREAKS`: it fits any of these exceptions."""
 
     name: str
     raised: tuple[type[Exception], ...]
     ending: Ending
     source: str
-
-
-class AnswerTooLargeError(Exception):
-    """Stripe's answer is longer than what we are ready to hold in memory."""
 
 
 def _only(status: int) -> range:
@@ -170,7 +169,7 @@ ALL = frozenset(CallKind)
 CREATE, CONFIRM, CANCEL, REFUND = (
     frozenset({call}) for call in (CallKind.CREATE, CallKind.CONFIRM, CallKind.CANCEL, CallKind.REFUND)
 )
-LOOKS = frozenset({CallKind.LOOK, CallKind.RETRIEVE})
+READS = frozenset({CallKind.READ, CallKind.RETRIEVE})
 OF_AN_INTENT = CONFIRM | CANCEL | frozenset({CallKind.RETRIEVE})
 KEYED = CREATE | CONFIRM | REFUND
 INVALID = "invalid_request_error"
@@ -197,7 +196,7 @@ ANSWERS: tuple[Rule, ...] = (
     # A confirm: what became of the card. Card errors are 402 and come from the execution; another 402 is not known.
     Rule("402, authentication wanted", CONFIRM, S402, ANY, "authentication_required", ANY, Ending.DECLINED, DECLINES),
     Rule("402, declined", CONFIRM, S402, "card_error", ANY, ANY, Ending.DECLINED, ERRORS),
-    # On an intent that is looked at this code may be of an earlier card: it is a decline only as a confirm's answer.
+    # On an intent that is retrieved this code may be of an earlier card: it is a decline only as a confirm's answer.
     Rule("authentication failed", CONFIRM, S4XX, ANY, "payment_intent_authentication_failure", ANY,
          Ending.DECLINED, CODES),
     Rule("unexpected state", CONFIRM | CANCEL, S400, ANY, "payment_intent_unexpected_state", ANY,
@@ -207,9 +206,9 @@ ANSWERS: tuple[Rule, ...] = (
     Rule("token in use", CONFIRM, S400, INVALID, "token_in_use", ANY, Ending.LOCKED, CODES),
     Rule("token used before", CONFIRM, S400, INVALID, "token_already_used", ANY, Ending.USED_INSTRUMENT, CODES),
     Rule("confirmation token used before", CONFIRM, S400, INVALID, ANY, "confirmation_token",
-         Ending.USED_INSTRUMENT, CONFIRMATION_TOKENS, says=USED),
+         Ending.USED_INSTRUMENT, CONFIRMATION_TOKENS, message_has=USED),
     Rule("payment method used before", CONFIRM, S400, INVALID, ANY, "payment_method",
-         Ending.USED_INSTRUMENT, CONFIRMING, says=USED),
+         Ending.USED_INSTRUMENT, CONFIRMING, message_has=USED),
     Rule("payment method in no state to pay", CONFIRM, S400, INVALID, "payment_method_unexpected_state", ANY,
          Ending.BAD_INSTRUMENT, CODES),
     Rule("payment method that does not fit", CONFIRM, S400, INVALID, "payment_intent_incompatible_payment_method", ANY,
@@ -240,9 +239,9 @@ ANSWERS: tuple[Rule, ...] = (
 
     # Requests that Stripe does not let the account, or this key, make: no order is at fault.
     Rule("what this account may not use", ALL, frozenset({400, 403}), ANY, ANY, ANY,
-         Ending.OPERATOR, CHARGES_MIGRATION, says=UNSUPPORTED, advice=SURFACE),
+         Ending.OPERATOR, CHARGES_MIGRATION, message_has=UNSUPPORTED, advice=SURFACE),
     Rule("an object of the other mode", ALL - CONFIRM, MISSING, INVALID, "resource_missing", ANY,
-         Ending.OPERATOR, KEYS, says=OTHER_MODE, advice=MODE),
+         Ending.OPERATOR, KEYS, message_has=OTHER_MODE, advice=MODE),
     Rule("403, the secret key may not do this", ALL, S403, ANY, ANY, ANY, Ending.KEY_REFUSED, ERRORS),
 
     # A create, and what a confirm shares with it.
@@ -252,8 +251,8 @@ ANSWERS: tuple[Rule, ...] = (
     Rule("400, any other fault", CREATE | CONFIRM, S400, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
     Rule("404, no such endpoint", CREATE | CONFIRM, S404, INVALID, ANY, ANY, Ending.BAD_REQUEST, ERRORS),
 
-    # A refund: any fault means that the money was not given back, and an operator may have to look. A dispute takes
-    # the refund's place; too little balance passes; a missing charge may mean that the account was changed.
+    # A refund: any fault means that the money was not given back, and an operator may have to act. A dispute
+    # replaces the refund; too little balance passes; a missing charge may mean that the account was changed.
     Rule("already refunded", REFUND, S400, ANY, "charge_already_refunded", ANY, Ending.ALREADY_REFUNDED, CODES),
     Rule("disputed", REFUND, S400, ANY, "charge_disputed", ANY, Ending.BLOCKED, CODES),
     Rule("400, any other fault of a refund", REFUND, S400, INVALID, ANY, ANY, Ending.BLOCKED, REFUNDS),
@@ -261,7 +260,7 @@ ANSWERS: tuple[Rule, ...] = (
     Rule("404, no such charge to refund", REFUND, S404, INVALID, ANY, ANY, Ending.BLOCKED, ERRORS),
 
     # These name only what Stripe gave us: if they are refused, the fault is ours, or the key is another account's.
-    Rule("a look-up or cancel that is refused", LOOKS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
+    Rule("a read or cancel that is refused", READS | CANCEL, S4XX, INVALID, ANY, ANY, Ending.ALARM, ERRORS),
 
     # The rest proves only that a replayed answer is replayed until the key expires, 500s included.
     Rule("5xx, replayed", KEYED, S5XX, ANY, ANY, ANY, Ending.STORED, IDEMPOTENCY, replayed=True),
@@ -273,7 +272,7 @@ ANSWERS: tuple[Rule, ...] = (
 )
 
 BREAKS: tuple[Break, ...] = (
-    # aiohttp raises these two while connecting (DNS, TCP, TLS, a place in the pool): before a byte of the request is
+    # aiohttp raises these two while connecting (DNS, TCP, TLS, a slot in the pool): before a byte of the request is
     # written, and for no other reason. Everything below may have been carried out.
     Break("no connection", (aiohttp.ClientConnectorError,), Ending.UNREACHABLE, AIOHTTP),
     Break("no connection in time", (aiohttp.ConnectionTimeoutError,), Ending.UNREACHABLE, AIOHTTP),
@@ -288,13 +287,13 @@ BREAKS: tuple[Break, ...] = (
 
 
 def judge_answer(call: CallKind, answer: ErrorAnswer) -> Rule:
-    """The first line of `ANSWERS` that fits. The last one fits everything."""
-    return next(line for line in ANSWERS if line.fits(call, answer))
+    """Returns the first rule of `ANSWERS` that fits. The last one fits everything."""
+    return next(rule for rule in ANSWERS if rule.fits(call, answer))
 
 
 def judge_break(error: Exception) -> Break:
-    """The first line of `BREAKS` that fits. The last one fits everything."""
-    return next(line for line in BREAKS if isinstance(error, line.raised))
+    """Returns the first rule of `BREAKS` that fits. The last one fits everything."""
+    return next(rule for rule in BREAKS if isinstance(error, rule.raised))
 
 
 def read_answer(error: stripe.StripeError) -> ErrorAnswer | None:
@@ -323,17 +322,6 @@ def _text(fields: dict[str, object], name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def is_replayed(headers: Mapping[str, str]) -> bool:
-    """Whether Stripe repeats what it stored for the key: it says so in a header.
-
-    `Original-Request` alone is on first answers too: there it equals `Request-Id`.
-    """
-    if headers.get("Idempotent-Replayed", "").lower() == "true":
-        return True
-    original, this = headers.get("Original-Request"), headers.get("Request-Id")
-    return original is not None and this is not None and original != this
-
-
 def _retry_after_s(value: str | None) -> float | None:
     """The header's seconds, the only form that Stripe uses; None for anything else."""
     try:
@@ -341,3 +329,40 @@ def _retry_after_s(value: str | None) -> float | None:
     except ValueError:
         return None
     return min(seconds, RETRY_AFTER_MAX_S) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+OBSTACLES = {
+    Ending.RATE_LIMITED: Obstacle.RATE_LIMITED,
+    Ending.LOCKED: Obstacle.LOCKED,
+    Ending.KEY_IN_USE: Obstacle.KEY_IN_USE,
+    Ending.KEY_REFUSED: Obstacle.KEY_REFUSED,
+    Ending.OPERATOR: Obstacle.KEY_REFUSED,
+    Ending.UNREACHABLE: Obstacle.UNREACHABLE,
+}
+
+STORED = frozenset({Ending.STORED, Ending.OTHER_PARAMETERS})
+ALARMED = frozenset({Ending.ALARM, Ending.OTHER_PARAMETERS})
+
+
+class NoSuccess(Struct, frozen=True):
+    """A call without a success: how it ended, in a text without secrets, and Stripe's answer where there was one."""
+
+    ending: Ending
+    text: str
+    answer: ErrorAnswer | None = None
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether our key may not make this call: 403."""
+        return self.answer is not None and self.answer.status == 403
+
+
+def nothing_known(ended: NoSuccess) -> NotYet | Unclear:
+    """Returns whether the call certainly did nothing, or it is not known what it did: where its ending says no more."""
+    obstacle = OBSTACLES.get(ended.ending)
+    if obstacle is None:
+        return Unclear(text=ended.text, stored=ended.ending in STORED, alarm=ended.ending in ALARMED)
+    alarm = ended.ending is Ending.OPERATOR
+    if ended.answer is None:
+        return NotYet(obstacle, ended.text, alarm=alarm)
+    return NotYet(obstacle, ended.text, ended.answer.retry_after_s, alarm, ended.answer.of_account)

@@ -1,8 +1,8 @@
-"""The stripe library, bent to this service: whole, bounded answers, silence, and nothing worked out twice.
+"""The stripe library, adapted to this service: whole, bounded answers, no output of its own, and one cheap call.
 
 Owns what the library does beside the calls themselves: its transport, what it makes of a request, and its process-wide
-settings. It decides nothing about payments. It leans on three of the library's inner names (`_requestor`, that one's
-`_interpret_response`, `_util.STRIPE_LOG`), so a new version of the library is read here first.
+settings. It decides nothing about payments. It uses three of the library's internal names (`_requestor`, that one's
+`_interpret_response`, `_util.STRIPE_LOG`): read this module before the library is updated.
 """
 
 import logging
@@ -15,18 +15,20 @@ import aiohttp
 import msgspec
 import stripe
 
-from payment.adapters.stripe.errors import AnswerTooLargeError, is_replayed
-
 Verb = Literal["get", "post"]
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
-"""A page of 100 charges is about half a MiB. Past this it is not Stripe who answers."""
+"""A page of 100 charges is about half a MiB. A longer answer is not Stripe's."""
+
+
+class AnswerTooLargeError(Exception):
+    """Stripe's answer is longer than what we are ready to hold in memory."""
 
 
 class WholeAnswers(stripe.AIOHTTPClient):
     """The library's aiohttp client, which reads answers whole, within a bound, and follows no redirect.
 
-    A redirect would carry a card token to wherever it points. The exceptions of aiohttp come out as they are: the
+    A redirect would carry a card token to another address. The exceptions of aiohttp come out as they are: the
     library's own wrapper hides some of them, and lets others pass while a body is read.
     """
 
@@ -40,15 +42,21 @@ class WholeAnswers(stripe.AIOHTTPClient):
         async with self._own_session.request(
             method.upper(), url, headers=headers, data=post_data, allow_redirects=False
         ) as response:
-            return await _read_bounded(response.content), response.status, response.headers
+            chunks, size_bytes = [], 0
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk)
+                size_bytes += len(chunk)
+                if size_bytes > ANSWER_MAX_BYTES:
+                    raise AnswerTooLargeError
+            return b"".join(chunks), response.status, response.headers
 
 
 class LeanClient(stripe.StripeClient):
     """The library's client, with a call that costs a third of its `raw_request_async`.
 
     That one asks the environment and the platform for each request, makes an idempotency key that it throws away, and
-    formats log lines that are switched off. Headers and errors are the library's here too, but for the body's parsing
-    and for what never changes, which is asked for once.
+    formats log records that are switched off. Headers and errors are the library's here too; bodies are parsed by
+    msgspec, and headers are made once.
     """
 
     def __init__(self, secret_key: str, api_base: str, session: aiohttp.ClientSession) -> None:
@@ -70,7 +78,8 @@ class LeanClient(stripe.StripeClient):
             stripe.StripeError: Stripe answered with an error, or with what is no JSON.
             Exception: what the transport raised, as it is.
         """
-        form, headers = form_of(params), self._headers(verb, version)
+        form = form_of(params)
+        headers = self._kept_headers.get((verb, version)) or self._make_headers(verb, version)
         if key is not None:
             headers = headers | {"Idempotency-Key": key}
         url = self._api_base + path
@@ -87,19 +96,28 @@ class LeanClient(stripe.StripeClient):
                 pass  # The library decides what is no JSON.
         return self._requestor._interpret_response(body, status, answered, "V1").data, is_replayed(answered)
 
-    def _headers(self, verb: Verb, version: str) -> dict[str, str]:
-        """The library's headers for a method and a version: of one process they are always the same.
+    def _make_headers(self, verb: Verb, version: str) -> dict[str, str]:
+        """The library's headers for a method and a version. In one process they never change, so they are kept.
 
         Without the idempotency key that the library invents for each POST: a cancel has none, for a stored error must
-        not stand in the way of the next one, and here one invented key would be sent for ever.
+        not prevent the next one, and a kept key would be sent with every request.
         """
-        kept = self._kept_headers.get((verb, version))
-        if kept is None:
-            options: stripe.RequestOptions = {"api_key": self._secret_key, "stripe_version": version}
-            kept = dict(self._requestor.request_headers(verb, "V1", options))
-            kept.pop("Idempotency-Key", None)
-            self._kept_headers[verb, version] = kept
-        return kept
+        options: stripe.RequestOptions = {"api_key": self._secret_key, "stripe_version": version}
+        headers = dict(self._requestor.request_headers(verb, "V1", options))
+        headers.pop("Idempotency-Key", None)
+        self._kept_headers[verb, version] = headers
+        return headers
+
+
+def is_replayed(headers: Mapping[str, str]) -> bool:
+    """Whether Stripe repeats what it stored for the key: a header says so.
+
+    `Original-Request` alone is on first answers too: there it equals `Request-Id`.
+    """
+    if headers.get("Idempotent-Replayed", "").lower() == "true":
+        return True
+    original, this = headers.get("Original-Request"), headers.get("Request-Id")
+    return original is not None and this is not None and original != this
 
 
 def form_of(params: Mapping[str, object]) -> str:
@@ -124,8 +142,8 @@ def _add(pairs: list[str], name: str, value: object) -> None:
         for inner, each in value.items():
             _add(pairs, f"{name}[{inner}]", each)
     elif isinstance(value, list | tuple):
-        for place, each in enumerate(value):
-            _add(pairs, f"{name}[{place}]", each)
+        for index, each in enumerate(value):
+            _add(pairs, f"{name}[{index}]", each)
     elif value is not None:
         pairs.append(f"{name}={_quoted(str(value))}")
 
@@ -136,16 +154,6 @@ _NOTHING_TO_QUOTE = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 def _quoted(text: str) -> str:
     return text if _NOTHING_TO_QUOTE(text) else quote_plus(text, safe="[]")
-
-
-async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
-    chunks, size_bytes = [], 0
-    async for chunk in content.iter_any():
-        chunks.append(chunk)
-        size_bytes += len(chunk)
-        if size_bytes > ANSWER_MAX_BYTES:
-            raise AnswerTooLargeError
-    return b"".join(chunks)
 
 
 def quieten_library() -> None:

@@ -1,4 +1,4 @@
-"""Refunds and disputes: the calls that give a charge back, and those that look whether it has been.
+"""Refunds and disputes: the calls that give a charge back, and those that read whether it has been given back.
 
 A charge is given back by refunds that have succeeded, or by the bank. Stripe refunds no charge of which a dispute was
 lost, nor one of which a dispute is open; it does refund one whose dispute was won, and one that a bank only asks about
@@ -22,9 +22,8 @@ from payment.adapters.stripe.bodies import (
     read_refunds,
     refund_tags_of,
 )
-from payment.adapters.stripe.errors import CallKind, Ending
+from payment.adapters.stripe.errors import CallKind, Ending, NoSuccess, nothing_known
 from payment.adapters.stripe.library import Verb
-from payment.adapters.stripe.no_success import NoSuccess, is_forbidden, nothing_known
 from payment.core.effects import RecheckRefund, RefundCharge
 from payment.ports.cards import (
     Blocked,
@@ -55,7 +54,7 @@ class ListAll(Protocol):
 
 
 class Refunds:
-    """What `payment.adapters.stripe.cards.StripeCards` asks of Stripe about the giving back of charges."""
+    """The calls of `payment.adapters.stripe.cards.StripeCards` that are about refunds and disputes."""
 
     def __init__(self, call: CallStripe, list_all: ListAll) -> None:
         self._call = call
@@ -78,40 +77,40 @@ class Refunds:
         if status == "succeeded" and not ended.replayed:
             return Refunded(refund_id=refund_id)
         # A stored answer says the same a day on: only the list shows what came of the refund since.
-        seen = await self.find(request.charge_id)
-        if isinstance(seen, Refunded | ChargedBack):
-            return seen
-        if status == "succeeded" and not isinstance(seen, Blocked | NotRefunded):
-            return seen
+        found = await self.find(request.charge_id)
+        if isinstance(found, Refunded | ChargedBack):
+            return found
+        if status == "succeeded" and not isinstance(found, Blocked | NotRefunded):
+            return found
         text = "the refund has failed since" if status == "succeeded" else f"the refund is {status}"
         return Blocked(text=text, refund_id=refund_id)
 
     async def find(self, charge_id: str, known: str | None = None) -> FindRefundOutcome:
-        """Look at a charge, its refunds and its disputes. `known`: the refund to name, if it still succeeds."""
+        """Read a charge, its refunds and its disputes. `known`: the refund to name, if it is still a success."""
         refunds = await self._list("/v1/refunds", {"charge": charge_id})
         if isinstance(refunds, NoSuccess):
             return nothing_known(refunds)
-        charge = await self._call(CallKind.LOOK, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
+        charge = await self._call(CallKind.READ, "get", f"/v1/charges/{quote(charge_id, safe='')}", {})
         if isinstance(charge, NoSuccess):
             return nothing_known(charge)
         amount = charge.body.get("amount")
         if read_id(charge.body) != charge_id or type(amount) is not int:
             return Unclear(text="Stripe answered 200, and not with the charge asked for")
-        seen = read_refunds(refunds, amount, known)
-        if isinstance(seen, NotRefunded) and charge.body.get("disputed") is True:
+        found = read_refunds(refunds, amount, known)
+        if isinstance(found, NotRefunded) and charge.body.get("disputed") is True:
             return await self._disputed(charge.body, charge_id, amount)
-        return seen
+        return found
 
     async def recheck(self, request: RecheckRefund) -> FindRefundOutcome:
         """One call where one refund gave all back and stands, as nearly always; or where the dispute is lost still."""
         known = request.given_back_by
         if request.charged_back:
-            dispute = await self._call(CallKind.LOOK, "get", f"/v1/disputes/{quote(known, safe='')}", {})
+            dispute = await self._call(CallKind.READ, "get", f"/v1/disputes/{quote(known, safe='')}", {})
             if isinstance(dispute, NoSuccess):
                 # What may not be read any more is no evidence against what was read before.
                 return ChargedBack(dispute_id=known) if _may_not_read(dispute) else nothing_known(dispute)
             return ChargedBack(dispute_id=known) if is_lost(dispute.body) else await self.find(request.charge_id)
-        refund = await self._call(CallKind.LOOK, "get", f"/v1/refunds/{quote(known, safe='')}", {})
+        refund = await self._call(CallKind.READ, "get", f"/v1/refunds/{quote(known, safe='')}", {})
         if isinstance(refund, NoSuccess):
             return nothing_known(refund)
         if gives_all_back(refund.body, known, request.charge_id, request.amount):
@@ -122,7 +121,7 @@ class Refunds:
         disputes = await self._list("/v1/disputes", {"charge": charge_id})
         if isinstance(disputes, NoSuccess):
             if _may_not_read(disputes):
-                # A restricted key may lack this permission: the refund waits, and says for what.
+                # A restricted key may lack this permission: the refund waits, and its text says why.
                 return Blocked(text=f"the charge is disputed, and its disputes can't be read: {disputes.text}")
             return nothing_known(disputes)
         refunded = charge.get("amount_refunded")
@@ -133,15 +132,15 @@ class Refunds:
         if ended.ending is Ending.BLOCKED:
             if ended.answer is None or ended.answer.code != DISPUTED:
                 return Blocked(text=ended.text)
-            seen = await self.find(charge_id)
-            return seen if isinstance(seen, Refunded | ChargedBack) else Blocked(text=ended.text)
+            found = await self.find(charge_id)
+            return found if isinstance(found, Refunded | ChargedBack) else Blocked(text=ended.text)
         if ended.ending is not Ending.ALREADY_REFUNDED:
             return nothing_known(ended)
-        seen = await self.find(charge_id)
-        if isinstance(seen, NotRefunded):
+        found = await self.find(charge_id)
+        if isinstance(found, NotRefunded):
             return Unclear(text="Stripe calls the charge refunded, and lists no refund that gives it back")
-        return seen
+        return found
 
 
 def _may_not_read(ended: NoSuccess) -> bool:
-    return is_forbidden(ended) or ended.ending is Ending.ALARM
+    return ended.forbidden or ended.ending is Ending.ALARM

@@ -1,32 +1,27 @@
 """Which parts of Stripe's messages may be passed on.
 
-They reach logs, `/readyz` and customers, so no secret may be in them. `payment.ops.redaction` guards the log a second
-time: a new shape goes into both.
+They reach logs, `/readyz` and customers, so no secret may be in them, nor the beginning of one. What secrets look like
+is in `payment.ops.redaction`.
 """
 
 import os
-import re
 
 import aiohttp
+
+from payment.ops.redaction import Redactor
 
 TEXT_MAX_CHARS = 300
 """Stripe's messages are one or two sentences."""
 
-MASK = "[redacted]"
-
-SECRETS = re.compile(
-    r"\b(?:sk|rk|pk|ek|tok|btok|ctoken|src|pm|seti|whsec)_[\w*]+"  # keys; what a customer pays with; SetupIntents
-    r"|\*{4,}\w+"  # a key as Stripe masks it, down to its last characters
-    r"|\b\w+_secret_\w*"  # client secrets: `pi_…_secret_…`
-)
-"""The shapes of secrets in Stripe's messages (docs.stripe.com/keys, /api/payment_intents/object)."""
+_REDACTOR = Redactor()
+"""Knows secrets by their shapes; a client's own are given with each text."""
 
 
 def broken_text(name: str, error: Exception) -> str:
-    """What is said of a call that brought no whole answer. `name` is its line's in `BREAKS`.
+    """Returns the text for a call that brought no whole answer. `name` is that of its rule in `BREAKS`.
 
-    The exception's own words may hold an address or what was sent: of them only the system's reason is passed on. Only
-    one that nothing is known of is named by its class.
+    The exception's own message may hold an address or what was sent: only the system's reason is passed on. An
+    exception that is not known is named by its class.
     """
     if isinstance(error, aiohttp.ClientConnectorError):
         # Of a refused connection asyncio's text is a tuple of Python; a resolver's has numbers of its own, below 0.
@@ -38,7 +33,4 @@ def broken_text(name: str, error: Exception) -> str:
 
 def redacted(text: str, *secrets: str | None) -> str:
     """The text without these secrets and without anything of a secret's shape, cut to `TEXT_MAX_CHARS`."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, MASK)
-    return SECRETS.sub(MASK, text)[:TEXT_MAX_CHARS]
+    return _REDACTOR.scrub(text, *filter(None, secrets), whole=True)[:TEXT_MAX_CHARS]

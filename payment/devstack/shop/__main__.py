@@ -1,6 +1,6 @@
 """The command line: `python -m payment.devstack.shop --home .embedded --port 8000`. `payment.devstack run` calls it.
 
-Exit codes: 0 stopped when asked to; 69 there was no run in the home folder, or the port is taken.
+Exit codes: 0 stopped by a signal; 69 there was no run in the home folder, or the port is taken.
 """
 
 import argparse
@@ -50,7 +50,7 @@ async def _serve(home: Home, port: int) -> None:
     if state is None or ServerProgram.STRIPE not in state.ports:
         raise PeerServiceError(f"the run in {home.path} has no Stripe sandbox")
     stripe_url = f"http://{LOOPBACK}:{state.ports[ServerProgram.STRIPE]}"
-    # Cookies are the browser's: none is kept between its requests.
+    # Cookies belong to the browser: the shop keeps none between requests.
     async with ClientSession(cookie_jar=DummyCookieJar()) as session:
         runner = web.AppRunner(Shop(access, stripe_url, session).application(), access_log=None)
         try:

@@ -1,11 +1,10 @@
-"""The server of the shop's page: files, orders, and two paths that it forwards.
+"""The server of the shop's page: it serves files, places orders, and forwards two paths.
 
-`/api/` goes to the service and `/stripe/` to the Stripe sandbox. So the browser knows one origin, as it does behind a
-platform's ingress: the service sends no CORS headers and needs none. Stripe's own API does send them; the stand-in for
-Stripe.js goes through `/stripe/` only because the sandbox has none to send.
+`/api/` goes to the service and `/stripe/` to the Stripe sandbox. So the browser has one origin, as behind a platform's
+ingress: the service sends no CORS headers and needs none. Stripe's own API does send them; the stand-in for Stripe.js
+goes through `/stripe/` only because the sandbox sends none.
 
-The page's customer is the demo user, by the platform's session cookie, for every browser on this machine. The server
-listens on loopback alone.
+Every browser on this machine gets the platform's session cookie of the demo user. The server listens on loopback alone.
 """
 
 import base64
@@ -22,24 +21,26 @@ from payment.devstack.commands import TAKEN_IN_S, Access
 from payment.devstack.peer_services import connected, new_order_id, signed_token
 
 SHOPPER = "demo-user"
-"""The customer of the page: the user of the guide's orders too."""
+"""The user id of the page's customer, who owns the tutorial's orders too."""
 PRICE = 19.99
-"""Of an order, in major units of the service's currency."""
+"""Price of an order, in major units of the service's currency."""
 ORDER_LIFE_S = 900.0
-"""How long an order of the page can be paid: what the platform gives its customers."""
+"""How long an order of the page can be paid, in seconds: as long as on the platform."""
 FORWARD_TIMEOUT_S = 40.0
-"""For one forwarded request: longer than a charge may wait for its outcome (`CHARGE_WAIT_S` is at most 30 s)."""
+"""Time limit of one forwarded request, in seconds: longer than a charge may wait for its outcome (`CHARGE_WAIT_S` is at
+most 30 s).
+"""
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Cookie", "X-Request-ID")
-"""What is forwarded of a request's headers: what the service and the sandbox read."""
+"""The request headers that are forwarded: those that the service and the sandbox read."""
 ANSWER_HEADERS = ("Content-Type", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
-"""What is forwarded of an answer's headers: what a browser reads."""
+"""The response headers that are forwarded: those that a browser reads."""
 STRIPE_PREFIX = "/stripe"
 HERE = Path(__file__).parent
 FILES = {"shop.js": "text/javascript", "stripe.js": "text/javascript", "shop.css": "text/css"}
 
 
 class Shop:
-    """The page's routes. `access` is the run whose service is paid at, `stripe_url` its sandbox's address."""
+    """The page's routes. `access` has the addresses and the key of the run, `stripe_url` is its sandbox's address."""
 
     def __init__(self, access: Access, stripe_url: str, session: ClientSession) -> None:
         self._access = access
@@ -63,7 +64,7 @@ class Shop:
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         page = web.Response(body=(HERE / "index.html").read_bytes(), content_type="text/html", charset="utf-8")
-        # The bank's page is the one foreign page that may be shown inside this one.
+        # Only the bank's page may be framed by this one.
         page.headers["Content-Security-Policy"] = f"default-src 'self'; frame-src {self._stripe_url}"
         page.headers["Cache-Control"] = "no-store"
         cookie = json.dumps({"jwt": signed_token(self._access.key, SHOPPER)}).encode()
@@ -77,7 +78,7 @@ class Shop:
         return web.Response(body=body, content_type=FILES[name], charset="utf-8", headers=headers)
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
-        """Place an order, as the orders service would; answered once the service knows it."""
+        """Place an order as the orders service would. The response is sent once the service has received the order."""
         order = PlacedOrder(
             order_id=new_order_id(), user_id=SHOPPER, price=PRICE, currency=None, expires_in_s=ORDER_LIFE_S
         )
@@ -90,7 +91,7 @@ class Shop:
         return web.json_response({"orderId": order.order_id, "price": order.price}, status=201)
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
-        """Cancel an order, as the orders service would."""
+        """Cancel an order as the orders service would."""
         order_id = request.match_info["id"]
         try:
             async with connected(self._access.nats_url, self._access.cluster_id, self._access.login) as bus:
@@ -128,5 +129,7 @@ def _chosen(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str
 
 
 def _unavailable(message: str) -> web.Response:
-    """As the service's own errors are written. Whether something was charged is not known here."""
+    """Returns a 503 in the shape of the service's own errors. It makes no statement about a charge, which the shop
+    can't know.
+    """
     return web.json_response({"errors": [{"message": message, "code": "outcome_unknown"}]}, status=503)

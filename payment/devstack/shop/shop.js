@@ -1,12 +1,12 @@
-// What a front end does: have Stripe make a token of the card, POST it, let the customer authenticate where
-// the answer says so, and GET the payment. docs/front-end.md explains each step and lists the same answers by `code`.
+// The steps of a front end: let Stripe turn the card into a token, POST it, let the customer authenticate where the
+// answer requires it, and GET the payment. docs/front-end.md explains each step and lists the same answers by `code`.
 
 'use strict'
 
 const PAYMENTS = '/api/v1/payments'
 const PUBLISHABLE_KEY = 'pk_test_embedded'
-const ASK_AGAIN_MS = 1000 // between two GETs, where no Retry-After says when
-const PATIENCE_MS = 30000 // a payment that is still open after it is left to the customer's own "Look again"
+const ASK_AGAIN_MS = 1000 // between two GETs without a Retry-After
+const PATIENCE_MS = 30000 // after it the page stops polling an open payment, and the customer may press "Look again"
 
 // One sentence for each `code` of an error; a front end needs no other text of the service.
 const ERRORS = {
@@ -46,7 +46,7 @@ const at = (id) => document.getElementById(id)
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 let order = null
-let waiting = null // the last answer that said requires_action, with the client secret, while the customer has not gone on
+let pendingAction = null // the last answer with requires_action and its client secret, until the customer goes on
 
 function step (text) {
   const item = document.createElement('li')
@@ -61,7 +61,7 @@ function show (status, text) {
 
 function chooseOrder (id) {
   order = id
-  waiting = null
+  pendingAction = null
   at('order').textContent = id
   for (const name of ['pay', 'cancel', 'look']) at(name).disabled = false
   at('continue').hidden = true
@@ -81,7 +81,7 @@ async function ask (method, path, body) {
   }
 }
 
-// Makes the card into what the service takes: {token}, {paymentMethod} or {confirmationToken}, with its id.
+// Turns the card into an instrument of the service: {token}, {paymentMethod} or {confirmationToken}, with its id.
 async function instrument () {
   const option = at('card').selectedOptions[0]
   const card = { number: option.value, exp_month: '12', exp_year: '2034', cvc: '123' }
@@ -123,7 +123,7 @@ function words ({ body }) {
 
 // Lets the customer answer the bank, then GETs the payment: the outcome is the service's answer, not Stripe.js's.
 async function authenticate ({ body }) {
-  waiting = null
+  pendingAction = null
   at('continue').hidden = true
   show('requires_action', STATES.requires_action)
   if (body.nextAction.type === 'redirect_to_url') {
@@ -144,13 +144,13 @@ async function look () {
     step(`The service answered ${answer.status}${words(answer)}`)
   } else {
     show(answer.body.status, STATES[answer.body.status])
-    waiting = answer.body.clientSecret ? answer : null
-    at('continue').hidden = waiting === null
+    pendingAction = answer.body.clientSecret ? answer : null
+    at('continue').hidden = pendingAction === null
   }
   return answer
 }
 
-// GETs the payment until it is no longer open, or waits for its customer: then the page shows "Continue with the bank".
+// GETs the payment until it is no longer open or requires its customer; then the page shows "Continue with the bank".
 async function settle () {
   const end = Date.now() + PATIENCE_MS
   let answer = await look()
@@ -160,7 +160,7 @@ async function settle () {
   }
 }
 
-const isOpen = ({ status, body }) => status === 503 || (OPEN.includes(body.status) && waiting === null)
+const isOpen = ({ status, body }) => status === 503 || (OPEN.includes(body.status) && pendingAction === null)
 
 async function place () {
   const answer = await ask('POST', '/shop/orders')
@@ -177,7 +177,7 @@ async function cancel () {
   await settle()
 }
 
-// The page was opened anew: by the bank's page, which sends the customer back, or by a customer who had left.
+// The page was opened again: by the bank's page, which sends the customer back, or by a customer who had left.
 async function comeBack (query) {
   chooseOrder(query.get('order'))
   if (!query.has('redirect_status')) return look()
@@ -185,7 +185,7 @@ async function comeBack (query) {
   return settle()
 }
 
-// Runs one action at a time; what goes wrong in it is shown.
+// Runs one action at a time, and shows its error.
 function on (id, event, action) {
   at(id).addEventListener(event, async (happened) => {
     happened.preventDefault()
@@ -205,7 +205,7 @@ function on (id, event, action) {
 on('place', 'click', place)
 on('cancel', 'click', cancel)
 on('look', 'click', look)
-on('continue', 'click', () => authenticate(waiting))
+on('continue', 'click', () => authenticate(pendingAction))
 on('form', 'submit', pay)
 
 const query = new URLSearchParams(location.search)

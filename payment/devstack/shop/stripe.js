@@ -2,7 +2,7 @@
 // calls, with their names, parameters and results. Where Stripe.js takes an Element, this one takes a card's number.
 //
 // Card numbers go to Stripe alone, never to the shop's server or to the service: as with Stripe.js. A real page loads
-// https://js.stripe.com/v3/ instead, and nothing else in it changes but the card's form.
+// https://js.stripe.com/v3/ instead, and changes nothing else but the card's form.
 
 'use strict'
 
@@ -50,28 +50,28 @@ window.Stripe = function (publishableKey) {
   }
 
   // Shows the bank's page in a dialog until the intent no longer waits for its customer. Resolves with the intent, or
-  // with an error where the customer failed or closed the dialog, or the intent was cancelled meanwhile. Throws where
+  // with an error where the customer failed or closed the dialog, or the intent was cancelled in the meantime. Throws where
   // the intent has no next action.
   async function handleNextAction ({ clientSecret }) {
-    let seen = await retrievePaymentIntent(clientSecret)
-    if (seen.error) return seen
-    if (seen.paymentIntent.status !== 'requires_action') throw new Error('The PaymentIntent has no next action.')
-    const dialog = openDialog(bankAddress(seen.paymentIntent.next_action))
+    let found = await retrievePaymentIntent(clientSecret)
+    if (found.error) return found
+    if (found.paymentIntent.status !== 'requires_action') throw new Error('The PaymentIntent has no next action.')
+    const dialog = openDialog(bankAddress(found.paymentIntent.next_action))
     try {
-      while (!seen.error && seen.paymentIntent.status === 'requires_action') {
+      while (!found.error && found.paymentIntent.status === 'requires_action') {
         if (!dialog.open) return { error: { code: 'customer_closed', message: 'The dialog was closed.' } }
         await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS))
-        seen = await retrievePaymentIntent(clientSecret)
+        found = await retrievePaymentIntent(clientSecret)
       }
     } finally {
       dialog.remove()
     }
-    return outcome(seen)
+    return outcome(found)
   }
 
-  function outcome (seen) {
-    const intent = seen.paymentIntent
-    if (seen.error) return seen
+  function outcome (found) {
+    const intent = found.paymentIntent
+    if (found.error) return found
     if (intent.status === 'requires_payment_method') {
       return { error: { ...intent.last_payment_error, payment_intent: intent } }
     }

@@ -1,6 +1,6 @@
-"""One run of everything and one Chromium for the module, and a browser context of its own for each customer.
+"""One run of the service and its servers and one Chromium for the module, and a browser context for each customer.
 
-Playwright keeps an event loop running for as long as it lives: it must end before tests of other modules begin.
+Playwright keeps an event loop running until it is stopped, which must happen before tests of other modules begin.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def run(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserRun]:
-    """`make run`'s own program: the servers, the service and the shop's page. Started where there is a browser."""
+    """`make run`'s own program: the servers, the service and the shop's page. Started only where there is a browser."""
     for name in ("nats-server", "nx-27017"):
         require_program(name)
     one = BrowserRun(tmp_path_factory.mktemp("run"))
@@ -53,6 +53,6 @@ def run(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def customer(chromium: Browser, run: BrowserRun, request: pytest.FixtureRequest) -> Iterator[Customer]:
-    """A customer at the shop's page, with cookies of their own."""
+    """A customer at the shop's page, with a separate browser context."""
     with chromium.new_context(viewport={"width": 900, "height": 1100}) as context:
         yield Customer(context, run, request.node.name)

@@ -1,7 +1,7 @@
-"""A customer in front of the shop's page: what they click, what they see, and a picture of it.
+"""A customer at the shop's page: clicks, checks of the page, and screenshots.
 
-Pictures go to build/screenshots/, `<test>-<number>-<what>.png`, and are kept as artefacts of the run. Waiting is
-playwright's own: it looks at the page until a thing is there, at most `SEEN_MS`.
+Screenshots go to build/screenshots/, `<test>-<number>-<what>.png`, and are kept as artefacts of the run. Playwright
+itself waits: it polls the page for an element, at most `SEEN_MS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.e2e.browser.run import BrowserRun
 
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 SEEN_MS = 20_000
-"""The longest wait for something on a page, in milliseconds: a charge takes one second, a busy machine makes it ten."""
+"""The longest wait for an element of a page, in milliseconds: a charge takes one second, on a busy machine ten."""
 
 GOOD = "4242424242424242"
 ASKS = "4000000000003220"
@@ -38,11 +38,11 @@ class Tab:
 
     @property
     def order_id(self) -> str:
-        """The order that the page shows, by its address."""
+        """Returns the id of the order that the page shows, from its address."""
         return parse_qs(urlparse(self.page.url).query)["order"][0]
 
     def place_order(self) -> str:
-        """Open the shop and order something; returns the order's id."""
+        """Open the shop and place an order; returns its id."""
         self.page.goto(self._run.shop_page)
         self.page.click("#place")
         self.page.wait_for_url(re.compile("order="))
@@ -53,18 +53,18 @@ class Tab:
         self.page.goto(f"{self._run.shop_page}?order={order_id}")
 
     def pay(self, card: str, *, instrument: str = "confirmationToken", how: str = "sdk") -> None:
-        """Choose a card and press Pay. Returns at once: what comes of it is looked for on the page."""
+        """Choose a card and press Pay. Returns at once; later calls check the result on the page."""
         self.page.select_option("#card", card)
         self.page.select_option("#instrument", instrument)
         self.page.select_option("#how", how)
         self.page.click("#pay")
 
     def sees_payment(self, status: str) -> None:
-        """The page shows this status of the payment."""
+        """Check that the page shows this status of the payment."""
         expect(self.page.locator("#payment")).to_have_attribute("data-status", status, timeout=SEEN_MS)
 
     def sees_step(self, text: str) -> None:
-        """One of the steps on the page holds a text."""
+        """Check that one of the steps on the page contains a text."""
         expect(self.steps.filter(has_text=text).first).to_be_visible(timeout=SEEN_MS)
 
     @property
@@ -73,15 +73,15 @@ class Tab:
 
     @property
     def dialog(self) -> FrameLocator:
-        """The bank's page, inside the shop's."""
+        """Returns the bank's page, inside the shop's."""
         return self.page.frame_locator("dialog iframe")
 
     def is_asked_on_the_page(self) -> None:
-        """The bank's page is open in a dialog, and can be answered."""
+        """Check that the bank's page is open in a dialog, and can be answered."""
         expect(self.dialog.locator("button").first).to_be_visible(timeout=SEEN_MS)
 
     def is_asked_on_the_banks_page(self) -> None:
-        """The tab shows the bank's page instead of the shop's."""
+        """Check that the tab shows the bank's page instead of the shop's."""
         self.page.wait_for_url(re.compile(re.escape(self._run.bank)), timeout=SEEN_MS)
 
     def answers_on_the_page(self, button: str) -> None:
@@ -94,18 +94,18 @@ class Tab:
         self.page.wait_for_url(re.compile(re.escape(self._run.shop_page)), timeout=SEEN_MS)
 
     def picture(self, what: str) -> None:
-        """Keep what the tab shows now."""
+        """Save a screenshot of the tab."""
         self._shots += 1
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{self._name}-{self._shots}-{what}.png")
 
     def close(self) -> None:
-        """Close the tab, whatever it was doing."""
+        """Close the tab."""
         self.page.close()
 
 
 class Customer:
-    """One person with one browser, and as many tabs as they open."""
+    """One customer with one browser and any number of tabs."""
 
     def __init__(self, context: BrowserContext, run: BrowserRun, name: str) -> None:
         self._context = context
@@ -118,5 +118,5 @@ class Customer:
         return Tab(self._context.new_page(), self._run, f"{self._name}-tab{self._tabs}")
 
     def charged(self, order_id: str) -> int:
-        """How many succeeded charges the order has at Stripe."""
+        """Returns how many succeeded charges the order has at Stripe."""
         return sum(charge["status"] == "succeeded" for charge in self._run.charges(order_id))

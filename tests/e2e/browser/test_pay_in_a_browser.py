@@ -1,7 +1,7 @@
-"""A customer pays in Chromium, on the shop's page, with everything behind it: the service, NATS, MongoDB, the sandbox.
+"""A customer pays in Chromium, on the shop's page, with the service, NATS, MongoDB and the sandbox.
 
-The bank's page is the sandbox's, in a dialog (`useStripeSdk`) or in the whole tab (`returnUrl`). At the end of each
-test Stripe's own list of charges is asked: an order has one succeeded charge, or none.
+The bank's page is the sandbox's, in a dialog (`useStripeSdk`) or in the whole tab (`returnUrl`). Each test ends with a
+check of Stripe's own list of charges: an order has one succeeded charge, or none.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ CONFIRM_BY_SECRET = """async (secret) => {
   const path = `/stripe/v1/payment_intents/${secret.split('_secret_')[0]}/confirm`
   return (await fetch(path, { method: 'POST', headers, body: form })).json()
 }"""
-"""What a page may do with a client secret, whatever the service wishes: docs.stripe.com/api/payment_intents/confirm."""
+"""What any page can do with a client secret, without the service: docs.stripe.com/api/payment_intents/confirm."""
 
 
 @pytest.mark.parametrize("instrument", ["confirmationToken", "paymentMethod", "token", "named"])
 def test_a_good_card_pays(customer: Customer, instrument: str) -> None:
-    """Each form in which a card is sent is charged once, without a question."""
+    """Each kind of instrument is charged once, without authentication."""
     tab = customer.tab()
     order_id = tab.place_order()
     tab.pay(GOOD, instrument=instrument)
@@ -39,7 +39,7 @@ def test_a_good_card_pays(customer: Customer, instrument: str) -> None:
 
 
 def test_a_declined_card_is_followed_by_a_good_one(customer: Customer) -> None:
-    """The page says that the card was declined, and the same order is paid by another one."""
+    """The page shows that the card was declined, and another card pays the same order."""
     tab = customer.tab()
     order_id = tab.place_order()
     tab.pay(DECLINED)
@@ -103,7 +103,7 @@ def test_a_refused_authentication_leaves_the_order_payable(customer: Customer, h
 
 
 def test_a_bank_may_decline_after_it_has_asked(customer: Customer) -> None:
-    """The customer authenticates and is declined all the same."""
+    """The customer authenticates, and the bank declines all the same."""
     tab = customer.tab()
     order_id = tab.place_order()
     tab.pay(ASKS_THEN_DECLINES)

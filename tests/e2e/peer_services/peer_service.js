@@ -1,10 +1,10 @@
-// A service of the platform, as its others are written: node-nats-streaming, durable queue groups, manual acks.
+// A peer service, written as the platform's services are: node-nats-streaming, durable queue groups, manual acks.
 //
-//     node neighbour.js URL CLUSTER_ID CLIENT_ID QUEUE_GROUP [SUBJECT ...]
+//     node peer_service.js URL CLUSTER_ID CLIENT_ID QUEUE_GROUP [SUBJECT ...]
 //
-// Commands come on stdin, one JSON object a line: {"publish": subject, "data": text}. What happens goes to stdout, one
+// Commands come on stdin, one JSON object a line: {"publish": subject, "data": text}. Events go to stdout, one
 // JSON object a line: {"ready": true}, {"published": subject, "error"?: text}, {"got": subject, "data": text,
-// "sequence": number, "redelivered": bool, "time": when it was stored}, {"lost": reason}. It ends with its stdin, closing its session first.
+// "sequence": number, "redelivered": bool, "time": when it was stored}, {"lost": reason}. When stdin ends it closes its session and exits.
 
 'use strict'
 

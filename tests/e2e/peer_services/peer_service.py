@@ -1,6 +1,7 @@
-"""A neighbour on NATS Streaming that is a Node program, and so shares no line with our own client: see neighbour.js.
+"""A peer service on NATS Streaming that is a Node program, and so shares no code with our own client: see
+peer_service.js.
 
-Owns: its process. Must never: import the service. Change together with: neighbour.js, package.json and its lock file
+Owns: its process. Must never: import the service. Change together with: peer_service.js, package.json and its lock file
 (`npm ci --prefix tests/e2e/peer_services` installs what they name).
 """
 
@@ -18,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 class NodePeerService:
-    """Publishes what it is told to, and keeps what its own durable queue group hears."""
+    """Publishes events on request, and keeps the events of its own durable queue group."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class NodePeerService:
         self._errors = folder / f"{name}.err"
         self._command = [
             str(require_program("node")),
-            str(HERE / "neighbour.js"),
+            str(HERE / "peer_service.js"),
             url,
             cluster_id,
             name,
@@ -54,7 +55,9 @@ class NodePeerService:
         return any("ready" in line for line in self.lines())
 
     def publish(self, subject: str, event: object) -> None:
-        """Ask it to publish; `published` counts what the server acknowledged. Text goes as it is, all else as JSON."""
+        """Request a publish; `published` counts those that the server acknowledged. Text is sent unchanged, all else as
+        JSON.
+        """
         data = event if isinstance(event, str) else json.dumps(event)
         assert self._child is not None
         assert self._child.stdin is not None
@@ -63,23 +66,23 @@ class NodePeerService:
 
     @property
     def published(self) -> int:
-        """How many publishes of this run the server has acknowledged; one that it refused fails the test."""
+        """Returns how many publishes of this run the server has acknowledged; a refused one fails the test."""
         lines = [line for line in self.lines() if "published" in line]
         assert not [line for line in lines if "error" in line], lines
         return len(lines)
 
     def got(self, subject: str, order: str) -> list[dict[str, Any]]:
-        """The payloads that it heard under a subject about one order, in this run, duplicates included."""
-        heard = [json.loads(line["data"]) for line in self.lines() if line.get("got") == subject]
-        return [payload for payload in heard if payload["orderId"] == order]
+        """Returns the payloads that it received on a subject about one order, in this run, duplicates included."""
+        received = [json.loads(line["data"]) for line in self.lines() if line.get("got") == subject]
+        return [payload for payload in received if payload["orderId"] == order]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has said in this run, whole lines only."""
+        """Returns its output of this run, whole lines only."""
         text = self._log.read_text() if self._log.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def stop(self) -> None:
-        """End its stdin, which ends it in order; by kill where it doesn't."""
+        """End its stdin, on which it closes its session and exits; kill it where it doesn't."""
         if self._child is None:
             return
         assert self._child.stdin is not None

@@ -18,16 +18,18 @@ from tests.support.servers.requirements import find_program, missing, require_pr
 
 HERE = Path(__file__).parent
 GO = Path("/usr/local/go/bin/go")
-"""Where Go's own installer puts it, which is on few PATHs."""
+"""The folder of Go's own installer, which is on few PATHs."""
 INSTALL = "tests/e2e/stripe_clients/install.sh"
 DEADLINE_S = 60.0
-"""For a whole story on a busy machine; it takes one or two seconds."""
+"""Time limit of a whole story on a busy machine, in seconds; it takes one or two."""
 CLIENTS = ("python", "node", "go")
 """stripe-python, stripe-node, stripe-go."""
 
 
 def story(client: str, folder: Path, url: str, key: str) -> dict[str, dict[str, Any]]:
-    """What a client saw, by the step's name. `folder` is for what has to be built; skips where a program is missing."""
+    """Run a client's story; returns its results by step. `folder` is for builds. Skips the test where a program is
+    missing.
+    """
     command = {"python": _python, "node": _node, "go": _go}[client](folder)
     done = subprocess.run(
         [*command, url, key], cwd=HERE, capture_output=True, text=True, timeout=DEADLINE_S, check=False
@@ -50,7 +52,7 @@ def _node(folder: Path) -> list[str]:
 
 def _go(folder: Path) -> list[str]:
     program = folder / "story"
-    # Built from what is in the cache alone: a test asks no other machine for anything.
+    # Built only from the module cache: a test uses no network.
     built = subprocess.run(
         [str(require_go()), "build", "-o", str(program), "."],
         cwd=HERE,

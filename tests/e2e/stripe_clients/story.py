@@ -1,9 +1,10 @@
-"""What Stripe's own client for Python sees of a payment's life, as story.js and story.go: one JSON object a line.
+"""The life of a payment through Stripe's own client for Python, one JSON object a line; story.js and story.go do the
+same.
 
     python story.py STRIPE_URL SECRET_KEY
 
 Uses the typed services of `StripeClient` as an application does. Change together with: story.js, story.go, and
-test_stripe_clients.py, which says what each line must hold.
+test_stripe_clients.py, which checks each line.
 """
 
 import json
@@ -15,17 +16,17 @@ from typing import Any
 import stripe
 
 AMOUNT = 1999
-BROWSER = {"return_url": "https://shop.example/back"}
+RETURN_URL = "https://shop.example/back"
 
 
 class Story:
-    """The steps of the story, each with a PaymentIntent of its own where it needs one."""
+    """The steps of the story, each with its own PaymentIntent where it needs one."""
 
     def __init__(self, url: str, key: str) -> None:
         self._client = stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0).v1
         self._made: list[str] = []
 
-    def tell(self) -> None:
+    def run(self) -> None:
         self._pays()
         self._authenticates()
         self._is_declined_and_pays_with_another_card()
@@ -35,7 +36,7 @@ class Story:
 
     def _pays(self) -> None:
         created = self._create("order-paid")
-        say(
+        report(
             "create",
             status=created.status,
             amount=created.amount,
@@ -49,7 +50,7 @@ class Story:
             created.id, {"payment_method": "pm_card_visa", "expand": ["latest_charge"]}
         )
         charge: Any = paid.latest_charge
-        say(
+        report(
             "pay",
             status=paid.status,
             received=paid.amount_received,
@@ -60,7 +61,7 @@ class Story:
         )
         refund = self._client.refunds.create({"payment_intent": paid.id})
         again = self._client.charges.retrieve(charge.id)
-        say(
+        report(
             "refund",
             status=refund.status,
             amount=refund.amount,
@@ -69,19 +70,19 @@ class Story:
             given_back=again.amount_refunded,
         )
         refunds = self._client.refunds.list({"payment_intent": paid.id}).data
-        say("refunds", same=[each.id for each in refunds] == [refund.id])
+        report("refunds", same=[each.id for each in refunds] == [refund.id])
 
     def _authenticates(self) -> None:
         for verdict in ("complete", "fail"):
             created = self._create(f"order-{verdict}")
             asked: Any = self._client.payment_intents.confirm(
-                created.id, {"payment_method": "pm_card_threeDSecure2Required", **BROWSER}
+                created.id, {"payment_method": "pm_card_threeDSecure2Required", "return_url": RETURN_URL}
             )
-            say(f"ask {verdict}", status=asked.status, next=asked.next_action.type, charge=asked.latest_charge)
+            report(f"ask {verdict}", status=asked.status, next=asked.next_action.type, charge=asked.latest_charge)
             answer_bank(asked.next_action.redirect_to_url.url, verdict)
             done = self._client.payment_intents.retrieve(created.id)
             failure = done.last_payment_error
-            say(
+            report(
                 f"bank {verdict}",
                 status=done.status,
                 next=done.next_action,
@@ -93,7 +94,7 @@ class Story:
         created = self._create("order-declined")
         error = refusal(stripe.CardError, lambda: self._confirm(created, "pm_card_visa_chargeDeclined"))
         detail: Any = error.error
-        say(
+        report(
             "decline",
             http=error.http_status,
             type=detail.type,
@@ -104,25 +105,25 @@ class Story:
         )
         paid = self._confirm(created, "pm_card_mastercard")
         charges = self._client.charges.list({"payment_intent": created.id}).data
-        say("another card", status=paid.status, charges=[each.status for each in charges])
+        report("another card", status=paid.status, charges=[each.status for each in charges])
 
     def _cancels(self) -> None:
         created = self._create("order-cancelled")
         cancelled = self._client.payment_intents.cancel(created.id, {"cancellation_reason": "abandoned"})
-        say("cancel", status=cancelled.status, reason=cancelled.cancellation_reason)
+        report("cancel", status=cancelled.status, reason=cancelled.cancellation_reason)
         error = refusal(stripe.InvalidRequestError, lambda: self._confirm(created, "pm_card_visa"))
-        say("confirm a cancelled one", http=error.http_status, code=error.code)
+        report("confirm a cancelled one", http=error.http_status, code=error.code)
 
     def _repeats_and_misses(self) -> None:
         first, second = self._create("order-twice", key="create-twice"), self._create("order-twice", key="create-twice")
         self._made.pop()
-        say("same key", same=first.id == second.id)
+        report("same key", same=first.id == second.id)
         error = refusal(stripe.InvalidRequestError, lambda: self._client.payment_intents.retrieve("pi_missing"))
-        say("missing", http=error.http_status, code=error.code)
+        report("missing", http=error.http_status, code=error.code)
 
     def _lists(self) -> None:
         listed = [each.id for each in self._client.payment_intents.list({"limit": 2}).auto_paging_iter()]
-        say("list", newest_first=listed == self._made[::-1], count=len(listed))
+        report("list", newest_first=listed == self._made[::-1], count=len(listed))
 
     def _confirm(self, intent: stripe.PaymentIntent, method: str) -> stripe.PaymentIntent:
         return self._client.payment_intents.confirm(intent.id, {"payment_method": method})
@@ -143,7 +144,7 @@ class Story:
 
 
 def refusal(kind: type[stripe.StripeError], request: Callable[[], object]) -> stripe.StripeError:
-    """The error of this class that Stripe refuses a request with; any other end of the request ends the program."""
+    """Returns the error of class `kind` with which Stripe refuses a request; any other result ends the program."""
     try:
         request()
     except kind as error:
@@ -153,13 +154,13 @@ def refusal(kind: type[stripe.StripeError], request: Callable[[], object]) -> st
 
 def answer_bank(url: str, verdict: str) -> None:
     """Press a button of the bank's page: `complete` or `fail`."""
-    headers = {"Accept": "application/json"}  # a browser would be sent on to the return URL
+    headers = {"Accept": "application/json"}  # a browser would be redirected to the return URL
     urllib.request.urlopen(urllib.request.Request(f"{url}/{verdict}", headers=headers, method="POST")).close()
 
 
-def say(step: str, **seen: object) -> None:
-    print(json.dumps({"step": step, **seen}), flush=True)
+def report(step: str, **fields: object) -> None:
+    print(json.dumps({"step": step, **fields}), flush=True)
 
 
 if __name__ == "__main__":
-    Story(*sys.argv[1:]).tell()
+    Story(*sys.argv[1:]).run()

@@ -1,4 +1,4 @@
-"""Stripe's own clients for Python, Node and Go see the same at the Stripe sandbox: what Stripe's documentation says.
+"""Stripe's own clients for Python, Node and Go get the documented answers from the Stripe sandbox.
 
 Each client runs one program (story.py, story.js, story.go) against a sandbox of its own: it creates, confirms,
 authenticates, is declined, refunds, cancels, repeats and lists. Its types read every answer, so a field of the wrong
@@ -23,7 +23,7 @@ Steps = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module", params=CLIENTS)
 def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steps]:
-    """What one client saw, by step."""
+    """The results of one client, by step."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     sandbox = StripeSandbox(folder)
     sandbox.start()
@@ -34,7 +34,7 @@ def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_created_intent_has_no_card_and_no_charge(steps: Steps) -> None:
-    """What was sent comes back, with a client secret that begins with the intent's id."""
+    """The intent has the sent parameters, and a client secret that begins with the intent's id."""
     assert steps["create"] == {
         "status": "requires_payment_method",
         "amount": 1999,
@@ -47,7 +47,7 @@ def test_a_created_intent_has_no_card_and_no_charge(steps: Steps) -> None:
 
 
 def test_a_confirmed_intent_is_charged(steps: Steps) -> None:
-    """`expand` brings the charge, which names its intent and its card."""
+    """`expand` returns the charge, which names its intent and its card."""
     assert steps["pay"] == {
         "status": "succeeded",
         "received": 1999,
@@ -77,7 +77,7 @@ def test_a_card_that_asks_for_authentication_is_charged_once_it_was_given(steps:
 
 
 def test_a_failed_authentication_leaves_the_intent_without_a_card(steps: Steps) -> None:
-    """Stripe's code for it stands in `last_payment_error`, and nothing is charged."""
+    """`last_payment_error` has Stripe's code for it, and nothing is charged."""
     assert steps["ask fail"] == {"status": "requires_action", "next": "redirect_to_url", "charge": None}
     assert steps["bank fail"] == {
         "status": "requires_payment_method",

@@ -1,10 +1,10 @@
-"""Stripe's own stripe-mock, which checks requests against Stripe's published specification, accepts those of ours.
+"""stripe-mock, which checks requests against Stripe's published specification, accepts the adapter's requests.
 
-Its answers are samples: they belong to no order, so what the adapter makes of them is not looked at here. What counts
-is the status with which each request was answered, by stripe-mock's own log. It knows every parameter of every
-endpoint, refuses unknown ones, and checks types, enumerations and what is required.
+Its answers are samples that belong to no order, so the adapter's outcomes are not checked here. The tests check the
+status of each answer in stripe-mock's own log. It knows every parameter of every endpoint, refuses unknown ones, and
+checks types, enumerations and what is required.
 
-One thing it refuses: `payment_method_data[type]=card` with a card token. Stripe takes it (docs.stripe.com/payments/
+It refuses one thing: `payment_method_data[type]=card` with a card token. Stripe accepts it (docs.stripe.com/payments/
 payment-intents/migration), and its public specification does not list it, nor do Stripe's clients.
 """
 
@@ -66,10 +66,10 @@ class StripeMock(ServerProcess):
         return f"http://{LOOPBACK}:{self.port}"
 
     def answered(self) -> list[tuple[str, int]]:
-        """Each request, as method and path without its query, and the status it was answered with, in order."""
-        said = self.log.read_text()
-        requests = re.findall(r"^Request: (\w+ [^\s?]+)", said, re.MULTILINE)
-        statuses = re.findall(r"^Response: .*status=(\d+)", said, re.MULTILINE)
+        """Returns each request, as method and path without its query, and the status of its answer, in order."""
+        log = self.log.read_text()
+        requests = re.findall(r"^Request: (\w+ [^\s?]+)", log, re.MULTILINE)
+        statuses = re.findall(r"^Response: .*status=(\d+)", log, re.MULTILINE)
         return [(request, int(status)) for request, status in zip(requests, statuses, strict=True)]
 
 
@@ -148,7 +148,9 @@ async def test_a_confirm_is_in_stripes_specification(
 
 
 async def test_a_card_token_is_what_the_specification_does_not_list(mock: StripeMock, cards: StripeCards) -> None:
-    """stripe-mock refuses it, and names that parameter: the exception is this one, and a refusal is seen here."""
+    """stripe-mock refuses it, and names that parameter: this is the only exception, and shows that refusals are
+    detected.
+    """
     await cards.confirm(confirmation(InstrumentKind.TOKEN, "tok_visa", Authentication()), "pi_1")
     assert mock.answered() == [(CONFIRM, 400)]
     assert "object property 'payment_method_data' validation failed" in mock.log.read_text()

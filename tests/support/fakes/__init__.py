@@ -1,1 +1,1 @@
-"""Hand-written stand-ins for the ports: they keep the ports' promises and can be asked what happened."""
+"""Hand-written fakes of the ports: they keep the ports' contracts and record what happened."""

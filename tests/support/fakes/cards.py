@@ -1,11 +1,10 @@
-"""A small Stripe in memory, and the `CardProcessor` that stands before it.
+"""A small Stripe in memory, and its `CardProcessor`.
 
-Owns: one account's intents, charges, refunds, used instruments and answers stored under idempotency keys, on a clock
-that is passed in, with no chance in it. It passes `tests/contract/cards_contract.py`, as the real adapter over the real
-sandbox does. What a call meets can be scripted, one fate for each call. What customers do in their browsers and
-operators in the dashboard are methods of the account. Must never: lose a request that has arrived because its caller
-went away; charge an intent twice; charge one that is canceled.
-Change together with: that suite, `payment.ports.cards`.
+Owns: one account's intents, charges, refunds, used instruments and answers stored under idempotency keys, on an
+injected clock, without randomness. It passes `tests/contract/cards_contract.py`, as the real adapter over the sandbox
+does. Tests can script the fate of each call. Actions of customers in their browsers and of operators in the dashboard
+are methods of the account. Must never: lose an arrived request because its caller disconnected; charge an intent twice;
+charge a canceled one. Change together with: that suite, `payment.ports.cards`.
 """
 
 import asyncio
@@ -64,65 +63,67 @@ CALL_TIMEOUT_S = 8.0
 KEY_LIFE = timedelta(hours=24)
 REFUND_SETTLES_AFTER = timedelta(seconds=2)
 PROCESSING_TAKES = timedelta(seconds=20)
-"""How long a bank that has not decided at once takes."""
+"""How long a bank takes that does not decide at once."""
 KINDS = ("create", "confirm", "retrieve", "cancel", "list", "refund", "find_refund", "check", "permission")
 ACCOUNT = StripeAccount("acct_fake", False, "the fake's own key")
 BANK_URL = "https://bank.test/authenticate/"
 BROWSER = "browser"
-"""Stands for the idempotency key of a charge that a browser brought about."""
+"""Replaces the idempotency key of a charge that a browser made."""
 DEFAULT_AUTHENTICATION = Authentication(use_stripe_sdk=True)
 """A browser can always let its customer authenticate."""
 
 
 class Fate(enum.Enum):
-    """What one call meets. Where it says so the call ends `Unclear` when its time is over."""
+    """The fate of one call. Some fates end the call as `Unclear` after its time limit."""
 
     LOSE_REQUEST = "it never arrives; unclear"
-    LOSE_ANSWER = "it acts, and its answer is lost; unclear"
+    LOSE_ANSWER = "it executes, and its answer is lost; unclear"
     UNREACHABLE = "no connection is made"
     RATE_LIMITED = "429"
     LOCKED = "429 lock_timeout"
     KEY_REFUSED = "401"
-    ERROR_BEFORE = "a 500 stored for its key; nothing has happened"
-    ERROR_AFTER = "a 500 stored for its key; it has acted"
+    ERROR_BEFORE = "a 500 stored for its key; nothing was executed"
+    ERROR_AFTER = "a 500 stored for its key; it was executed"
 
 
 @dataclass(frozen=True)
 class Stall:
-    """The request arrives when the event is set; its caller waits until then, without a time limit."""
+    """A fate: the request arrives when the event is set; its caller waits until then, without a time limit."""
 
     until: asyncio.Event
 
 
 @dataclass(frozen=True)
 class Late:
-    """Unclear, and the request arrives `after_s` after it left: on the way, or (`holds_key`) executing at Stripe."""
+    """A fate: unclear, and the request arrives after `after_s` seconds; until then it is in transit or, with
+    `holds_key`, executing at Stripe.
+    """
 
     after_s: float
     holds_key: bool = False
 
 
 @dataclass(frozen=True)
-class Wish:
-    """429 with a Retry-After."""
+class RetryAfter:
+    """A fate: 429 with a Retry-After."""
 
     retry_after_s: float
 
 
-AnyFate = Fate | Stall | Late | Wish
+AnyFate = Fate | Stall | Late | RetryAfter
 
 
 class Card(Struct, frozen=True):
-    """What becomes of a charge with a card. `asks`: its bank wants the customer first."""
+    """The result of a charge with a card. `asks`: its bank requires authentication first."""
 
     decline: Failure | None = None
     asks: bool = False
     processing: bool = False
-    """The bank decides later: then it succeeds, or declines with `decline`."""
+    """Whether the bank decides later: the charge then succeeds, or is declined with `decline`."""
     disputed: bool = False
     refund_begins: str = "succeeded"
     refund_ends: str = "succeeded"
-    """A refund's status at first, and `REFUND_SETTLES_AFTER` later."""
+    """A refund's first status, and its status after `REFUND_SETTLES_AFTER`."""
 
 
 GENERIC = Failure("card_declined", "generic_decline", "Your card was declined.")
@@ -153,7 +154,7 @@ CARDS: dict[str, Card] = {
     "slow": Card(processing=True),
     "slowDeclined": Card(GENERIC, processing=True),
 }
-"""By the names of docs.stripe.com/testing, behind their prefix; the last two are ours."""
+"""The cards by the names of docs.stripe.com/testing, without their prefix; the last two are additions."""
 PREFIXES = {
     InstrumentKind.TOKEN: "tok_",
     InstrumentKind.PAYMENT_METHOD: "pm_card_",
@@ -162,7 +163,7 @@ PREFIXES = {
 
 
 def card_of(instrument: Instrument) -> Card | None:
-    """The card behind an instrument: `tok_visa`, `pm_card_visa`, `ctoken_visa`, each also with `_` and anything."""
+    """Returns the card of an instrument: `tok_visa`, `pm_card_visa`, `ctoken_visa`, each also with `_` and anything."""
     prefix = PREFIXES[instrument.kind]
     if not instrument.value.startswith(prefix):
         return None
@@ -170,7 +171,9 @@ def card_of(instrument: Instrument) -> Card | None:
 
 
 def is_single_use(instrument: Instrument) -> bool:
-    """Whether it can be used once only: one with more behind its card's name, and each confirmation token."""
+    """Whether an instrument can be used only once: one with a suffix behind its card's name, and each confirmation
+    token.
+    """
     named = instrument.value.removeprefix(PREFIXES[instrument.kind])
     return instrument.kind is InstrumentKind.CONFIRMATION_TOKEN or "_" in named
 
@@ -229,7 +232,7 @@ class PaymentIntent:
 
     @property
     def open(self) -> bool:
-        """Whether it may still charge a card."""
+        """Whether the intent may still charge a card."""
         return self.status not in (IntentStatus.CANCELED, IntentStatus.SUCCEEDED)
 
 
@@ -246,7 +249,7 @@ class Refund:
 
 @dataclass(frozen=True)
 class Dispute:
-    """What a bank says of a charge now."""
+    """A bank's dispute of a charge."""
 
     charge_id: str
     status: str
@@ -257,7 +260,7 @@ OPEN, WON, LOST = "needs_response", "won", "lost"
 
 @dataclass
 class Kept:
-    """The answer stored under a key: how it was asked, what it says."""
+    """The answer stored under a key: the request's parameters and the result."""
 
     fingerprint: tuple[object, ...]
     at: datetime
@@ -268,7 +271,7 @@ class Kept:
 CONFIRMABLE = frozenset(
     {IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.REQUIRES_ACTION}
 )
-"""A confirm of one that awaits its customer takes the place of the one before (`confirms_over_action`)."""
+"""Whether a confirm of an intent that awaits its customer replaces the one before (`confirms_over_action`)."""
 OTHER_PARAMETERS = Unclear("other parameters for the key", stored=True, alarm=True)
 NO_SUCH_INTENT = NotYet(Obstacle.KEY_REFUSED, "No such payment_intent", alarm=True)
 
@@ -277,20 +280,20 @@ Changed = PaymentIntent | Charge | Refund | Dispute
 
 @dataclass
 class FakeStripe:
-    """The account. `calls` counts what was asked of it by kind, `sent` lists the keys of confirms that left."""
+    """The account. `calls` counts calls by kind, `sent` lists the keys of sent confirms."""
 
     clock: Clock
     latency_s: float = 0.0
     admits: Callable[[str, float], bool] = lambda _kind, _now: True
-    """The rate limiter: kind and time to whether it may pass."""
+    """The rate limiter: from a call's kind and time to whether it is admitted."""
     changed: Callable[[Changed], None] = lambda _what: None
-    """Called after each thing of the account came to be, or changed its status."""
+    """Called after each creation or change of status of an object."""
     confirms_over_action: bool = True
-    """Whether an intent that awaits its customer may be confirmed anew; Stripe's documentation leaves that open."""
+    """Whether an intent that awaits its customer may be confirmed again; Stripe's documentation does not specify it."""
     refund_settles_after: Callable[[str], timedelta] = lambda _status: REFUND_SETTLES_AFTER
-    """How long a refund takes to its last status, by that status."""
+    """How long a refund takes to its final status, by that status."""
     stores_refusals: bool = False
-    """Whether a confirm's 400 is stored for its key: Stripe does so for what it finds while executing."""
+    """Whether a confirm's 400 is stored for its key: Stripe stores errors of the execution."""
     intents: dict[str, PaymentIntent] = field(default_factory=dict)
     charges: list[Charge] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
@@ -298,12 +301,12 @@ class FakeStripe:
     calls: Counter[str] = field(default_factory=Counter)
     refused_429: Counter[str] = field(default_factory=Counter)
     always: dict[str, AnyFate] = field(default_factory=dict)
-    """What every call of a kind meets that has no fate of its own."""
+    """The fate of every call of a kind without a scripted one."""
 
     account: StripeAccount = ACCOUNT
-    """What the key of whoever asks is for."""
+    """The account of the caller's key."""
     forbidden: dict[Permission, str] = field(default_factory=dict)
-    """What the key may not do, and in which words Stripe says so; calls themselves are refused by their fates."""
+    """The permissions that the key lacks, with Stripe's message; fates refuse the calls themselves."""
 
     def __post_init__(self) -> None:
         self._fates: defaultdict[str, deque[AnyFate | None]] = defaultdict(deque)
@@ -316,7 +319,7 @@ class FakeStripe:
         return FakeCards(self)
 
     def script(self, kind: str, *fates: AnyFate | None) -> None:
-        """The next calls of a kind (`KINDS`) meet these; None is an ordinary one."""
+        """Set the fates of the next calls of a kind (`KINDS`); None is an ordinary call."""
         self._fates[kind].extend(fates)
 
     def go_away(self, fate: AnyFate = Fate.UNREACHABLE) -> None:
@@ -326,16 +329,16 @@ class FakeStripe:
         self.always = {}
 
     def intents_of(self, order_id: str) -> list[PaymentIntent]:
-        """The order's intents, oldest first."""
+        """Returns the order's intents, oldest first."""
         return [each for each in self.intents.values() if each.order_id == order_id]
 
     def kept_charges(self, order_id: str) -> list[Charge]:
-        """The order's succeeded charges that were not given back: never more than one (L1)."""
+        """Returns the order's succeeded charges that were not refunded: never more than one (L1)."""
         mine = [each for each in self.charges if each.order_id == order_id and each.succeeded]
         return [each for each in mine if not self.is_refunded(each)]
 
     async def close(self) -> None:
-        """Let nothing arrive any more."""
+        """Stop: no request arrives any more."""
         for each in self._arriving:
             each.cancel()
         await asyncio.gather(*self._arriving, return_exceptions=True)
@@ -343,7 +346,7 @@ class FakeStripe:
     # ------------------------------------------------------------------------------------------------ how calls travel
 
     async def meet(self, kind: str, key: str | None, act: Callable[[bool, bool], R]) -> R | NotYet | Unclear:
-        """One call. `act(fails_before, fails_after)` is what Stripe does once the request has arrived."""
+        """Run one call. `act(fails_before, fails_after)` is its execution once the request has arrived."""
         self.calls[kind] += 1
         fates = self._fates[kind]
         fate = (fates.popleft() if fates else None) or self.always.get(kind)
@@ -354,7 +357,7 @@ class FakeStripe:
                 return NotYet(Obstacle.KEY_REFUSED, "Invalid API Key provided")
             case Fate.LOCKED:
                 return NotYet(Obstacle.LOCKED, "lock_timeout")
-            case Wish():
+            case RetryAfter():
                 return NotYet(Obstacle.RATE_LIMITED, "rate limit", fate.retry_after_s)
         if fate is Fate.RATE_LIMITED or (fate is not Fate.LOSE_REQUEST and not self.admits(kind, self._now_s)):
             self.refused_429[kind] += 1
@@ -389,7 +392,7 @@ class FakeStripe:
         return task
 
     async def _execute(self, key: str | None, act: Callable[[bool, bool], R], after_s: float = 0.0) -> R | NotYet:
-        """A request that has arrived runs to its end, also where its caller has gone."""
+        """Run an arrived request to its end, even if its caller has gone."""
         if key is not None and key in self._holding:
             return NotYet(Obstacle.KEY_IN_USE, "idempotency_key_in_use")
         if key is not None:
@@ -513,7 +516,7 @@ class FakeStripe:
         return self._shown(intent)
 
     def _charge(self, intent: PaymentIntent, card: Card, status: str) -> Charge:
-        """The charge that was pending until now, or a new one."""
+        """Returns the pending charge, or a new one."""
         made = intent.charge
         if made is None or made.status != "pending":
             asked = intent.made_by
@@ -537,14 +540,14 @@ class FakeStripe:
         self.changed(intent)
 
     def _current(self, intent_id: str) -> PaymentIntent | None:
-        """The intent as it stands now: a bank may have decided meanwhile."""
+        """Returns the current intent, with a bank's decision that is due."""
         intent = self.intents.get(intent_id)
         if intent is not None:
             self.settle(intent)
         return intent
 
     def settle(self, intent: PaymentIntent) -> None:
-        """Let the bank's decision be known, where its time has come."""
+        """Apply the bank's decision where it is due."""
         due = intent.status is IntentStatus.PROCESSING and intent.decides_at is not None
         if due and intent.decides_at is not None and self.clock.now() >= intent.decides_at:
             assert intent.card is not None
@@ -567,7 +570,7 @@ class FakeStripe:
     # ---------------------------------------------------------------------------------- browsers, banks, the dashboard
 
     def authenticate(self, intent_id: str, completes: bool) -> IntentStatus:
-        """The customer comes to the bank's page, and completes it or fails. Returns where the intent stands then."""
+        """Let the customer complete the bank's page or fail there. Returns the intent's status."""
         intent = self._current(intent_id)
         assert intent is not None
         if intent.status is IntentStatus.REQUIRES_ACTION:
@@ -590,11 +593,11 @@ class FakeStripe:
         return self._current(intent.id) if intent is not None and intent.secret == secret else None
 
     def cancel_by_hand(self, intent_id: str) -> bool:
-        """An operator cancels an intent in the dashboard. Returns whether it could be."""
+        """Cancel an intent as an operator in the dashboard. Returns whether that succeeded."""
         return isinstance(self.cancel(intent_id), IntentAnswer)
 
     def refund_by_hand(self, charge_id: str) -> bool:
-        """An operator gives a charge back in the dashboard. Returns whether it could be."""
+        """Refund a charge as an operator in the dashboard. Returns whether that succeeded."""
         charge = next((each for each in self.charges if each.id == charge_id), None)
         if charge is None or not charge.succeeded or self.is_disputed(charge) or self.is_refunded(charge):
             return False
@@ -602,17 +605,17 @@ class FakeStripe:
         return True
 
     def fail_refund(self, refund: Refund) -> None:
-        """The bank returns a refund that has succeeded."""
+        """Let the bank return a succeeded refund."""
         refund.ends, refund.settles_at = "failed", self.clock.now()
         self.changed(refund)
 
     def dispute(self, charge: Charge, status: str) -> None:
-        """The bank disputes a charge, or has decided about its dispute."""
+        """Let the bank dispute a charge, or decide its dispute."""
         charge.dispute = status
         self.changed(Dispute(charge.id, status))
 
     def is_disputed(self, charge: Charge) -> bool:
-        """Whether Stripe makes no refund of it, for a dispute that is open or was lost."""
+        """Whether a charge can't be refunded because of an open or lost dispute."""
         return charge.dispute in (OPEN, LOST)
 
     def charge_of_release_0_1_0(self, order_id: str, payment_id: str, attempt: int, amount: int, currency: str) -> str:
@@ -639,11 +642,11 @@ class FakeStripe:
             if charge is None or not charge.succeeded:
                 return Blocked("it can't be refunded")
             if self.is_disputed(charge):
-                seen = self.find_refund(charge.id)
-                return seen if isinstance(seen, Refunded | ChargedBack) else Blocked("it is disputed")
+                found = self.find_refund(charge.id)
+                return found if isinstance(found, Refunded | ChargedBack) else Blocked("it is disputed")
             if self.is_refunded(charge):
-                seen = self.find_refund(charge.id)
-                return Unclear("refunded, and not listed") if isinstance(seen, NotRefunded) else seen
+                found = self.find_refund(charge.id)
+                return Unclear("refunded, and not listed") if isinstance(found, NotRefunded) else found
             made = self._refund(charge)
         self._keep(request.key, asked, None if fails_after else made)
         return Unclear("a 500") if fails_after or made is None else self._as_it_began(made)
@@ -657,13 +660,13 @@ class FakeStripe:
         return made
 
     def _as_it_began(self, refund: Refund) -> RefundOutcome:
-        """The stored answer says how the refund began: only its list tells what became of one that was pending."""
+        """Returns the stored answer, with the refund's first status: only a read shows the result of a pending one."""
         return Refunded(refund.id) if refund.begins == "succeeded" else self._replayed(refund)
 
     def _replayed(self, refund: Refund) -> RefundOutcome:
-        seen = self.find_refund(refund.charge_id)
-        if isinstance(seen, Refunded | ChargedBack):
-            return seen
+        found = self.find_refund(refund.charge_id)
+        if isinstance(found, Refunded | ChargedBack):
+            return found
         return Blocked(f"the refund is {self.status_of(refund)}", refund.id)
 
     def find_refund(self, charge_id: str, known: str | None = None) -> FindRefundOutcome:
@@ -684,7 +687,7 @@ class FakeStripe:
         return self.find_refund(request.charge_id, request.given_back_by)
 
     def is_refunded(self, charge: Charge) -> bool:
-        """Whether Stripe shows it as given back in full: a refund that is pending counts, one that failed does not."""
+        """Whether Stripe shows a charge as fully refunded: a pending refund counts, a failed one does not."""
         return any(each.charge_id == charge.id and self.status_of(each) != "failed" for each in self.refunds)
 
     def status_of(self, refund: Refund) -> str:
@@ -700,7 +703,7 @@ class FakeStripe:
         self._kept[key] = Kept(parameters, self.clock.now(), answer)
 
     def _replay(self, kept: Kept, parameters: tuple[object, ...]) -> CreateOutcome:
-        """The stored answer. An intent is shown as it was, and says that it is replayed."""
+        """Returns the stored answer. An intent is shown as it was, marked as replayed."""
         if kept.fingerprint != parameters:
             return OTHER_PARAMETERS
         if kept.answer is None:
@@ -711,7 +714,7 @@ class FakeStripe:
 
 
 def confirm_key(asked: ConfirmIntent, intent_id: str) -> str:
-    """The idempotency key of a confirm."""
+    """Returns the idempotency key of a confirm."""
     return f"confirm-{intent_id}-{asked.attempt}"
 
 
@@ -732,7 +735,7 @@ def _unexpected(what: str, intent: PaymentIntent) -> UnexpectedState:
 
 
 class FakeCards:
-    """One process's way to that account: `payment.ports.cards.CardProcessor`."""
+    """One process's `payment.ports.cards.CardProcessor` of that account."""
 
     def __init__(self, stripe: FakeStripe) -> None:
         self.closed = False
@@ -774,19 +777,19 @@ class FakeCards:
         return await self._without_key("check", lambda: self._stripe.account)
 
     async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
-        def look() -> NotYet | None:
+        def read() -> NotYet | None:
             text = self._stripe.forbidden.get(permission)
             return None if text is None else NotYet(Obstacle.KEY_REFUSED, text)
 
-        return await self._without_key("permission", look)
+        return await self._without_key("permission", read)
 
     async def close(self) -> None:
         self.closed = True
 
-    async def _without_key(self, kind: str, look: Callable[[], R]) -> R | NotYet | Unclear:
-        """A look-up has no key: a 500 is only a 500."""
+    async def _without_key(self, kind: str, read: Callable[[], R]) -> R | NotYet | Unclear:
+        """A read has no key, so its 500 is not stored."""
 
         def act(fails_before: bool, fails_after: bool) -> R | Unclear:
-            return Unclear("a 500") if fails_before or fails_after else look()
+            return Unclear("a 500") if fails_before or fails_after else read()
 
         return await self._stripe.meet(kind, None, act)

@@ -1,7 +1,7 @@
 """A clock that stands still until a test moves it.
 
 Time is kept in whole nanoseconds, so that ten advances of 0.1 s wake a sleeper of 1 s. Sleepers wake in the order of
-their times, equal times in the order in which they lay down; after each instant all tasks run until they wait again.
+their times, those with equal times in the order of their calls; after each instant all tasks run until they wait again.
 """
 
 import asyncio
@@ -16,11 +16,13 @@ R = TypeVar("R")
 
 NS_PER_S = 1_000_000_000
 QUIET_TURNS = 3
-"""So many turns of the loop in a row with nothing ready to run, and all tasks wait for time, a test or the network."""
+"""Turns of the loop without a ready task after which all tasks count as waiting for time, a test or the network."""
 SETTLE_TURNS_MAX = 100_000
-"""Tasks that keep one another busy for longer than this are in a loop that does not wait."""
+"""Turns after which busy tasks count as a loop that never waits."""
 DRIVE_LIMIT_S = 3_600.0
-"""What takes more virtual time than this will never happen, and its test fails instead of going round for ever."""
+"""Virtual seconds after which an expected condition counts as impossible, so that its test fails instead of running for
+ever.
+"""
 
 
 class FakeClock:
@@ -51,23 +53,23 @@ class FakeClock:
         await woken
 
     def jump(self, by: timedelta) -> None:
-        """Set the wall clock forward or back. `monotonic` and the sleepers don't notice (F38)."""
+        """Move the wall clock forward or back. It does not affect `monotonic` and the sleepers (F38)."""
         self._jumped += by
 
     def oversleep(self, seconds: float) -> None:
-        """Let time pass with nothing running, as for a stopped process: who should have woken is late (F34)."""
+        """Let time pass without running tasks, as for a stopped process: sleepers wake late (F34)."""
         self._now_ns += round(seconds * NS_PER_S)
 
     @property
     def sleepers(self) -> int:
-        """How many tasks are asleep."""
+        """The number of sleeping tasks."""
         return sum(1 for *_, woken in self._sleepers if not woken.done())
 
     async def settle(self) -> None:
-        """Let every task run until it waits for something that only time or the test can bring.
+        """Run every task until it waits for time or for the test.
 
-        asyncio does not tell which tasks could run: its loop's own queue does, and is exact where a number of turns
-        would be too small for the longest chain of wake-ups.
+        asyncio does not expose which tasks are ready: the loop's private queue does, and is exact where a fixed number
+        of turns would be too small for the longest chain of wake-ups.
         """
         ready: Sized = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
         quiet = 0
@@ -83,7 +85,7 @@ class FakeClock:
         raise AssertionError("some tasks never wait")
 
     async def advance(self, seconds: float) -> None:
-        """Move time on; whoever is due on the way wakes in turn, at its own instant."""
+        """Advance time; each sleeper that becomes due wakes at its own instant."""
         target_ns = self._now_ns + round(seconds * NS_PER_S)
         await self.settle()
         while (due_ns := self._next_ns()) is not None and due_ns <= target_ns:
@@ -91,10 +93,10 @@ class FakeClock:
         self._now_ns = max(self._now_ns, target_ns)
 
     async def until(self, condition: Callable[[], bool], limit_s: float = DRIVE_LIMIT_S) -> None:
-        """Move time on from one waking to the next until the condition holds, and no further.
+        """Advance time from one wake-up to the next until the condition holds, and no further.
 
         Raises:
-            AssertionError: nobody is asleep any more, or `limit_s` passed, and it still does not hold.
+            AssertionError: no task sleeps any more, or `limit_s` passed, and the condition does not hold.
         """
         limit_ns = self._now_ns + round(limit_s * NS_PER_S)
         await self.settle()

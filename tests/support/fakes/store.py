@@ -1,8 +1,9 @@
-"""An order store in memory that keeps the port's promises, and breaks down exactly as a test says.
+"""An order store in memory that keeps the port's promises, with faults that tests control.
 
 Owns the documents (`FakeDatabase`, shared by the stores of several processes) and the script of faults of each store.
-Documents are kept as encoded copies, so nothing that a test or an actor holds can change them. No wall time, no
-randomness, no sleep: a simulation drives it. Change together with: `payment.ports.store`, and `mongo_store`'s filters.
+Documents are kept as encoded copies, so that no object of a test or an actor can change them. It uses no wall time, no
+randomness and no sleep: a simulation drives it. Change together with: `payment.ports.store`, and `mongo_store`'s
+filters.
 """
 
 import asyncio
@@ -21,14 +22,14 @@ from payment.core.schedule import LONGEST_DELAY, LONGEST_RECHECK
 from payment.ports.store import Committed, CorruptDocument, DeadLetter, StoreUnavailable
 
 QUIET = frozenset({"probe", "missing_indexes", "prepare"})
-"""What goes on beside the orders: it stands in `calls`, and not in `log`."""
+"""Operations that are no order's: they are in `calls`, and not in `log`."""
 
 
 class FakeDatabase:
-    """What is on disk, shared by the stores of several processes."""
+    """The stored data, shared by the stores of several processes."""
 
     def __init__(self, read: Callable[[bytes], Order | CorruptDocument] = order_of) -> None:
-        """`read` makes an order of a document; a test may pass one that checks less than the real one."""
+        """`read` decodes a document; a test may pass a function that checks less than the real one."""
         self.read = read
         self.documents: dict[str, bytes] = {}
         self.dead_letters: dict[str, DeadLetter] = {}
@@ -38,7 +39,7 @@ class FakeDatabase:
         self._decoded: dict[str, tuple[bytes, Order | CorruptDocument]] = {}
 
     def find(self, order_id: str) -> Order | CorruptDocument | None:
-        """What a store reads under an id."""
+        """Returns what a store reads under an id."""
         document = self.documents.get(order_id)
         return None if document is None else self._read(order_id, document)
 
@@ -47,17 +48,17 @@ class FakeDatabase:
         return found if isinstance(found, Order) else None
 
     def found(self) -> list[Order | CorruptDocument]:
-        """Everything that is stored, corrupt documents among it."""
+        """Returns all stored orders, corrupt documents included."""
         return [self._read(order_id, document) for order_id, document in self.documents.items()]
 
     def _field(self, order_id: str, found: Order | CorruptDocument, name: str) -> Any:
-        """A field that the store itself looks at, whatever stands beside it."""
+        """Returns a field that the store itself uses, even of a corrupt document."""
         if isinstance(found, Order):
             return getattr(found, name)
         return bson.decode(self.documents[order_id], codec_options=CODEC).get(name)
 
     def dated(self) -> list[tuple[datetime, str, str | None]]:
-        """Every document that has a deadline: that, its id and its holder."""
+        """Returns deadline, id and holder of every document with a deadline."""
         found = ((order_id, self._read(order_id, document)) for order_id, document in self.documents.items())
         dates = ((self._field(name, each, "due"), name, self._field(name, each, "holder")) for name, each in found)
         return [each for each in dates if isinstance(each[0], datetime)]
@@ -66,14 +67,14 @@ class FakeDatabase:
         return [each for each in self.found() if isinstance(each, Order)]
 
     def _read(self, order_id: str, document: bytes) -> Order | CorruptDocument:
-        """A document is decoded once, however often it is read: orders are frozen."""
+        """Decode a document only once: orders are frozen."""
         kept = self._decoded.get(order_id)
         if kept is None or kept[0] is not document:
             kept = self._decoded[order_id] = (document, self.read(document))
         return kept[1]
 
     def edit(self, order_id: str, **fields: Any) -> bytes:
-        """An operator's hand: set fields of a document, as MongoDB's `$set` does. Returns what stood there before."""
+        """Set fields of a document, as an operator could with MongoDB's `$set`. Returns the document before."""
         before = self.documents[order_id]
         edited = bson.decode(before, codec_options=CODEC)
         for path, value in fields.items():
@@ -86,12 +87,12 @@ class FakeDatabase:
         return before
 
     def put(self, order: Order) -> None:
-        """Write whatever the revision: a test's own hand, or a restored backup."""
+        """Write an order with any revision, as a test or a restored backup could."""
         self.documents[order.id] = encoded(order)
         self.revisions.append(order)
 
     def replace(self, order: Order, document: bytes) -> bool:
-        """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): false where the upsert collides on `_id`."""
+        """ReplaceOne({_id, rev: n}, document of rev n+1, upsert): returns False where the upsert collides on `_id`."""
         stored = self.find(order.id)
         if stored is not None and self._field(order.id, stored, "rev") != order.rev - 1:
             return False
@@ -99,23 +100,27 @@ class FakeDatabase:
         self.revisions.append(order)
         return True
 
-    def keep(self, letter: DeadLetter) -> str | None:
-        """Keep a dead letter and return under which name; None where this very event lies there already."""
-        at_its_name = self.dead_letters.setdefault(letter.identity, letter)
-        if at_its_name is letter:
-            return letter.identity
-        if (at_its_name.subject, at_its_name.data) == (letter.subject, letter.data):
+    def keep(self, dead_letter: DeadLetter) -> str | None:
+        """Store a dead letter and return its name; None where the same event is stored already."""
+        at_its_name = self.dead_letters.setdefault(dead_letter.identity, dead_letter)
+        if at_its_name is dead_letter:
+            return dead_letter.identity
+        if (at_its_name.subject, at_its_name.data) == (dead_letter.subject, dead_letter.data):
             return None
-        return letter.name_beside if self.dead_letters.setdefault(letter.name_beside, letter) is letter else None
+        return (
+            dead_letter.distinct_identity
+            if self.dead_letters.setdefault(dead_letter.distinct_identity, dead_letter) is dead_letter
+            else None
+        )
 
     def bind(self, bound: BoundAccount) -> BoundAccount:
-        """Keep an account, unless one is kept."""
+        """Store an account unless there is one; returns the stored one."""
         if self.account is None:
             self.account = bound
         return self.account
 
     def rebind(self, old: BoundAccount, new: BoundAccount) -> bool:
-        """Put an account in place of another, if that one stands."""
+        """Replace the stored account if it equals `old`."""
         if self.account != old:
             return False
         self.account = new
@@ -142,41 +147,41 @@ class FakeAccounts:
 
 
 class FakeStore:
-    """One process's `OrderStore` over a database. Each list of faults is used up, one call a fault."""
+    """One process's `OrderStore` over a database. Each call uses up one fault of a list."""
 
     def __init__(self, database: FakeDatabase | None = None) -> None:
         self.database = FakeDatabase() if database is None else database
         self.away: str | None = None
-        """Why the store can't be reached: reads raise, writes are unknown and not applied."""
+        """The reason why the store can't be reached: reads raise, writes are unknown and not applied."""
         self.backlog_away: str | None = None
-        """As `away`, for the reads that only telemetry makes."""
+        """As `away`, for telemetry's reads."""
         self.writes_away: str | None = None
-        """Reads pass, and every write ends unknown without being applied: no majority."""
+        """Whether reads pass and every write ends unknown without being applied: no majority."""
         self.refuses: str | None = None
-        """Reads pass, and every write is refused, in these words: no right, a full disk."""
+        """The reason why every write is refused while reads pass: no permission, a full disk."""
         self.refused_ids: set[str] = set()
-        """Documents whose writes are refused, while those beside them are written, and a probe's."""
+        """Documents whose writes are refused, while all others and a probe's pass."""
         self.probe_fails: str | None = None
-        """Probes alone fail, for this reason."""
+        """The reason why only probes fail."""
         self.missing: tuple[str, ...] = ()
-        """Indexes that are not there yet."""
+        """Missing indexes."""
         self.index_fails: str | None = None
-        """No index can be made, for this reason."""
+        """The reason why no index can be created."""
         self.lose_answers = 0
-        """So many commits from now on are applied, and their answers lost."""
+        """The number of next commits that are applied with lost answers."""
         self.lose_writes = 0
-        """So many commits from now on are not applied, and nobody is told so."""
+        """The number of next commits that are not applied and end unknown."""
         self.hold_writes = 0
-        """So many commits from now on end unknown, and are applied only by `land`."""
+        """The number of next commits that end unknown and are applied only by `land`."""
         self.unknown_ids: set[str] = set()
-        """Documents whose writes always end unknown, not applied, while those beside them are written."""
+        """Documents whose writes always end unknown and unapplied, while all others are written."""
         self.rejected_document: Callable[[Order], bool] = lambda _order: False
         self.before_write: Callable[[Order], None] = lambda _order: None
-        """Somebody else's chance to write first."""
+        """Called before a commit, so that a test can write first."""
         self.calls: Counter[str] = Counter()
-        """How often each operation was called, whatever came of it."""
+        """How often each operation was called, with any result."""
         self.log: list[str] = []
-        """What was confirmed to the caller, in order: `load`, `commit id@rev`, …"""
+        """The confirmed operations, in order: `load`, `commit id@rev`, …"""
         self.prepared = 0
         self.trouble = ""
         self.closed = False
@@ -189,9 +194,9 @@ class FakeStore:
     # ------------------------------------------------------------------------------------------------------ the script
 
     def stall(self, *operations: str) -> None:
-        """Let these operations (or all) wait until `go_on`, before they do anything.
+        """Let these operations (or all) wait until `go_on` before they begin.
 
-        "answer" is the way back of a commit: its documents are written, and nobody knows yet.
+        "answer" stalls the answer of a commit: its documents are written, and the caller does not know yet.
         """
         self._stalled = set(operations)
         self._open.clear()
@@ -201,11 +206,11 @@ class FakeStore:
 
     @property
     def held(self) -> int:
-        """How many documents are still on their way."""
+        """The number of documents whose writes were not applied yet."""
         return len(self._held)
 
     def land(self) -> list[bool]:
-        """Apply the writes that were held, now: which of them the revision let through."""
+        """Apply the held writes; returns for each whether its revision still fitted."""
         landed = [self.database.replace(order, encoded(order)) for order in self._held]
         self._held.clear()
         return landed
@@ -267,10 +272,10 @@ class FakeStore:
         await self._counted("dead_letters_kept")
         return len(self.database.dead_letters)
 
-    async def add_dead_letter(self, letter: DeadLetter) -> bool:
+    async def add_dead_letter(self, dead_letter: DeadLetter) -> bool:
         await self._called("bury")
-        self.database.keep(letter)
-        self.log.append(f"buried {letter.identity}")
+        self.database.keep(dead_letter)
+        self.log.append(f"buried {dead_letter.identity}")
         return True
 
     async def ping(self) -> str:
@@ -295,7 +300,7 @@ class FakeStore:
             self.log.append(operation)
 
     async def _counted(self, operation: str) -> None:
-        """A read that only telemetry makes: it is in no `log`, so that no story depends on when it comes."""
+        """Count a read of telemetry. It is not in `log`, so that no test depends on its time."""
         self.calls[operation] += 1
         await self._wait(operation)
         if (away := self.away or self.backlog_away) is not None:
@@ -306,7 +311,7 @@ class FakeStore:
             await self._open.wait()
 
     def _fate(self) -> str:
-        """What becomes of this commit as a whole."""
+        """Returns the fate of this commit as a whole."""
         if self.away is not None or self.writes_away is not None:
             return "lost"
         if self.refuses is not None:
@@ -338,7 +343,7 @@ class FakeStore:
 
 
 def by_payment(database: FakeDatabase, payment_ids: Sequence[str]) -> dict[str, Order | CorruptDocument]:
-    """`OrderStore.load_by_payment`, on what the database holds at this instant."""
+    """`OrderStore.load_by_payment`, on the current content of the database."""
     found = {}
     for each in database.found():
         stored = each.payment.id if isinstance(each, Order) and each.payment else getattr(each, "payment_id", None)
@@ -348,7 +353,7 @@ def by_payment(database: FakeDatabase, payment_ids: Sequence[str]) -> dict[str, 
 
 
 def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit: int) -> list[Order | CorruptDocument]:
-    """`OrderStore.due`, on what the database holds at this instant: every corrupt document that is due as well."""
+    """`OrderStore.due`, on the current content of the database: corrupt documents that are due included."""
     horizon = now + LONGEST_DELAY
     dated = database.dated()
     dated.sort(key=lambda each: each[:2])
@@ -363,7 +368,7 @@ def due_orders(database: FakeDatabase, now: datetime, holder: str | None, limit:
 
 
 def _orders_up_to(database: FakeDatabase, order_ids: Sequence[str], limit: int) -> list[Order | CorruptDocument]:
-    """What stands under these ids, until there are orders enough."""
+    """Returns what is stored under these ids, until there are `limit` orders."""
     found: list[Order | CorruptDocument] = []
     for order_id in order_ids:
         if sum(isinstance(each, Order) for each in found) < limit and (each := database.find(order_id)) is not None:
@@ -372,7 +377,7 @@ def _orders_up_to(database: FakeDatabase, order_ids: Sequence[str], limit: int) 
 
 
 def orders_to_recheck(database: FakeDatabase, now: datetime, limit: int) -> list[Order | CorruptDocument]:
-    """`OrderStore.rechecks`, on what the database holds at this instant."""
+    """`OrderStore.rechecks`, on the current content of the database."""
     waiting = [(order.recheck, order.id, order) for order in database.orders() if order.recheck is not None]
     horizon = now + LONGEST_RECHECK
     orders = [(recheck, order) for recheck, _, order in sorted(waiting, key=lambda each: each[:2])]
@@ -381,10 +386,10 @@ def orders_to_recheck(database: FakeDatabase, now: datetime, limit: int) -> list
 
 
 def backlog_orders(database: FakeDatabase) -> list[Order]:
-    """Every order with something pending, on what the database holds at this instant."""
+    """Returns every order with something pending, on the current content of the database."""
     return [order for order in database.orders() if order.due is not None]
 
 
 def encoded(order: Order) -> bytes:
-    """A document as the store keeps it. Raises what `bson` raises for what can't be kept."""
+    """Returns a document as the store keeps it. Raises what `bson` raises for a document that it can't encode."""
     return bson.encode(msgspec.to_builtins(order, builtin_types=(datetime,)), codec_options=CODEC)

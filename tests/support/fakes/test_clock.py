@@ -1,4 +1,4 @@
-"""The fake clock keeps the port's promises: tests that rest on it test something."""
+"""The fake clock keeps the port's contract, on which other tests depend."""
 
 import asyncio
 from datetime import timedelta
@@ -24,12 +24,12 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
     assert woke == [("b", 1), ("c", 2), ("b", 2)]
     assert (clock.monotonic(), clock.sleepers) == (2.5, 1)
     await clock.advance(0.5)
-    assert woke[-1] == ("a", 3)
+    assert woke[-1] == ("a", 3.0)
     await asyncio.gather(*tasks)
 
 
 async def test_many_small_steps_make_a_whole() -> None:
-    """Ten times 0.1 s is a second, whatever floats say."""
+    """Ten times 0.1 s is exactly a second, without float errors."""
     clock = FakeClock(monotonic_s=0)
     nap = asyncio.create_task(clock.sleep(1))
     for _ in range(10):
@@ -39,7 +39,7 @@ async def test_many_small_steps_make_a_whole() -> None:
 
 
 async def test_a_jump_moves_the_wall_clock_alone() -> None:
-    """F38: elapsed time and sleepers do not notice."""
+    """F38: it does not affect elapsed time and sleepers."""
     clock = FakeClock()
     before, elapsed = clock.now(), clock.monotonic()
     clock.jump(timedelta(days=-365))
@@ -49,7 +49,7 @@ async def test_a_jump_moves_the_wall_clock_alone() -> None:
 
 
 async def test_driving_work_takes_just_its_time() -> None:
-    """And a wait for nothing fails instead of hanging."""
+    """A wait for an impossible condition fails instead of hanging."""
     clock: Clock = FakeClock(monotonic_s=0)
     assert isinstance(clock, FakeClock)
     assert await clock.drive(asyncio.sleep(0, "done")) == "done"

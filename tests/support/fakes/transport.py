@@ -1,6 +1,6 @@
 """A broker in memory and its `EventTransport`: durable queue groups, ack wait, redelivery, outages.
 
-Owns: what JetStream and NATS Streaming promise alike, on a clock that is passed in, with no chance in it. It passes
+Owns: the common behaviour of JetStream and NATS Streaming, on an injected clock, without randomness. It passes
 `tests/contract/transport_contract.py`. Must never: promise more than the real ones (an order among redeliveries, say).
 Change together with: that suite, and `payment.ports.transport`.
 """
@@ -36,19 +36,21 @@ class Stored:
     message_id: str
     at_s: float
     nth: int
-    """Of all that was ever stored, also before a `begin_anew`: real brokers say the time instead."""
+    """The number of the event among all ever stored, also before a `begin_anew`: real brokers have the time instead."""
 
 
 @dataclass
 class Group:
-    """What one queue group has had of one subject: `due` holds the unacknowledged, each with its next delivery time."""
+    """The deliveries of one subject to one queue group: `due` has the unacknowledged events, each with its next
+    delivery time.
+    """
 
     following: int = 0
     due: dict[int, float] = field(default_factory=dict)
     deliveries: dict[int, int] = field(default_factory=dict)
 
     def take(self, log: list[Stored], now_s: float, ack_wait_s: float) -> Stored | None:
-        """The next event to deliver: an overdue one, else the next new one."""
+        """Returns the next event to deliver: an overdue one, else the next new one."""
         overdue = [sequence for sequence, at_s in sorted(self.due.items()) if at_s <= now_s]
         sequence = overdue[0] if overdue else self.following
         if sequence >= len(log):
@@ -60,7 +62,7 @@ class Group:
 
 
 class FakeBroker:
-    """Everything is kept; tests put events in, read events off, and take the broker away."""
+    """A broker that keeps everything; tests publish events, read events, and make it unavailable."""
 
     def __init__(self, clock: Clock, *, ack_wait_s: float = ACK_WAIT_S, deduplicates: bool = True) -> None:
         self.clock = clock
@@ -70,9 +72,9 @@ class FakeBroker:
         self.refused: dict[str, str] = {}
         """Subjects, and message ids, that can't be published, each with the reason."""
         self.weak: str | None = None
-        """What a check finds that weakens a promise."""
+        """The reason of a check's TransportDegraded."""
         self.lost_answers = 0
-        """So many publishes are stored and yet answered by nothing."""
+        """The number of next publishes that are stored without an answer."""
         self._logs: dict[str, list[Stored]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
         self._changed: set[asyncio.Event] = set()
@@ -80,47 +82,49 @@ class FakeBroker:
         self.changes = 0
 
     def put(self, subject: str, data: bytes, message_id: str = "") -> None:
-        """Store an event, as a neighbour's or a transport's publish does."""
+        """Store an event, as a publish of a peer service or a transport does."""
         log, now_s = self._logs.setdefault(subject, []), self.clock.monotonic()
         if self.deduplicates and message_id and self._is_repeated(message_id, now_s):
             return
         self._ever_stored += 1
         log.append(Stored(subject, len(log), data, message_id, now_s, self._ever_stored))
-        self.tell_all()
+        self.notify_all()
 
     def events(self, subject: str) -> list[Stored]:
-        """All that was ever stored under a subject."""
+        """Returns all events ever stored under a subject."""
         return list(self._logs.get(subject, ()))
 
     def stored(self, subject: str) -> int:
-        """How many events were ever stored under a subject."""
+        """Returns how many events were ever stored under a subject."""
         return len(self._logs.get(subject, ()))
 
     def unacknowledged(self, group: str, subject: str) -> int:
-        """How many of a group's deliveries still wait for their ack."""
+        """Returns how many of a group's deliveries still wait for their ack."""
         return len(self._group(group, subject).due)
 
     def undelivered(self, group: str, subject: str) -> int:
-        """How many of a subject's events the group has not had yet."""
+        """Returns how many of a subject's events were not delivered to the group yet."""
         return self.stored(subject) - self._group(group, subject).following
 
     def due_in_s(self, group: str, subject: str) -> float:
-        """In how many seconds the group gets its first unacknowledged event again. Infinite: there is none."""
+        """Returns in how many seconds the group's first unacknowledged event is redelivered; infinite if there is
+        none.
+        """
         return min(self._group(group, subject).due.values(), default=math.inf) - self.clock.monotonic()
 
     def go_away(self, reason: str = "the broker is away") -> None:
         self.away = reason
-        self.tell_all()
+        self.notify_all()
 
     def begin_anew(self) -> None:
         """Lose everything, and count from 1 again."""
         self._logs.clear()
         self._groups.clear()
-        self.tell_all()
+        self.notify_all()
 
     def come_back(self) -> None:
         self.away = None
-        self.tell_all()
+        self.notify_all()
 
     def take(self, group: str, subject: str) -> Stored | None:
         if self.away is not None:
@@ -129,7 +133,7 @@ class FakeBroker:
         return self._group(group, subject).take(log, self.clock.monotonic(), self.ack_wait_s)
 
     def acknowledge(self, group: str, event: Stored) -> None:
-        """A broker that is away never hears it: the event comes again."""
+        """Acknowledge an event. A broker that is away does not receive it, and redelivers the event."""
         if self.away is None:
             self._group(group, event.subject).due.pop(event.sequence, None)
 
@@ -137,19 +141,19 @@ class FakeBroker:
         due = self._group(group, event.subject).due
         if self.away is None and event.sequence in due:
             due[event.sequence] = self.clock.monotonic() + max(delay_s, 0.0)
-            self.tell_all()
+            self.notify_all()
 
     def delivered_before(self, group: str, event: Stored) -> int:
         return self._group(group, event.subject).deliveries[event.sequence] - 1
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         self.changes += 1
         for changed in self._changed:
             changed.set()
 
-    async def wait(self, seen: int, group: str = "", subjects: Iterable[str] = ()) -> None:
-        """Return when there was a change since `changes` was `seen`, or when an event of the group falls due."""
-        if seen != self.changes:
+    async def wait(self, since: int, group: str = "", subjects: Iterable[str] = ()) -> None:
+        """Return when `changes` differs from `since`, or when an event of the group falls due."""
+        if since != self.changes:
             return
         changed = asyncio.Event()
         self._changed.add(changed)
@@ -212,19 +216,19 @@ class FakeTransport:
 
     async def run(self, subscriptions: Mapping[str, DeliveryHandler], listener: TransportListener) -> None:
         self._consuming, self._closed = True, False
-        told: bool | None = None
+        reported: bool | None = None
         consuming = [asyncio.ensure_future(self._consume(*each)) for each in subscriptions.items()]
         try:
             while True:
-                seen = self._broker.changes
+                since = self._broker.changes
                 self._connected = self._broker.away is None and not self._closed
-                if self._connected is not told and not self._closed:
-                    told = self._connected
+                if self._connected is not reported and not self._closed:
+                    reported = self._connected
                     if self._broker.away is None:
                         listener.connected()
                     else:
                         listener.disconnected(self._broker.away)
-                await self._changed_or_failed(seen, consuming)
+                await self._changed_or_failed(since, consuming)
         finally:
             for task in consuming:
                 task.cancel()
@@ -245,12 +249,12 @@ class FakeTransport:
 
     async def stop_consuming(self) -> None:
         self._consuming = False
-        self._broker.tell_all()
+        self._broker.notify_all()
 
     async def close(self) -> None:
         self._consuming = self._connected = False
         self._closed = True
-        self._broker.tell_all()
+        self._broker.notify_all()
 
     async def check(self) -> str:
         if self._broker.away is not None:
@@ -261,15 +265,15 @@ class FakeTransport:
 
     async def _consume(self, subject: str, handler: DeliveryHandler) -> None:
         while True:
-            seen = self._broker.changes
+            since = self._broker.changes
             event = self._broker.take(self._group, subject) if self._consuming else None
             if event is None:
-                await self._broker.wait(seen, self._group, [subject] if self._consuming else ())
+                await self._broker.wait(since, self._group, [subject] if self._consuming else ())
             else:
                 await handler(FakeDelivery(event, self._broker, self._group))
 
-    async def _changed_or_failed(self, seen: int, consuming: Sequence[asyncio.Future[None]]) -> None:
-        change = asyncio.ensure_future(self._broker.wait(seen))
+    async def _changed_or_failed(self, since: int, consuming: Sequence[asyncio.Future[None]]) -> None:
+        change = asyncio.ensure_future(self._broker.wait(since))
         try:
             await asyncio.wait([change, *consuming], return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,1 +1,1 @@
-"""Real servers and stand-ins that the tests start: child processes on loopback, and the proxy between."""
+"""Real servers and stand-ins for the tests: child processes on loopback, and a proxy."""

@@ -1,8 +1,8 @@
-"""A server that answers as Stripe never should, and as networks do: scripted, one step for each request.
+"""A server with answers that Stripe should never give and that networks produce: scripted, one step for each request.
 
-It speaks HTTP by hand over asyncio, since no HTTP library would send what is needed here. Each request takes the next
-step of the script; a request without a step hangs, so that a forgotten one shows as a timeout. What came in is kept
-in `requests`.
+It implements HTTP over asyncio itself, because no HTTP library would send invalid answers. Each request takes the next
+step of the script; a request without a step hangs, so that a missing one shows as a timeout. `requests` has the
+received requests.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ RESET_AT_ONCE_S = struct.pack("ii", 1, 0)
 
 
 class Request(Struct, frozen=True):
-    """A request as it came: header names in lower case, query and form as flat mappings."""
+    """A received request: header names in lower case, query and form as flat mappings."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Request(Struct, frozen=True):
 
 
 class Connection(Struct, frozen=True):
-    """One client's connection, for a step to do what it wants with."""
+    """One client's connection, which a step uses."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -52,18 +52,18 @@ class Connection(Struct, frozen=True):
 
 
 Act = Callable[[Connection], Awaitable[bool]]
-"""What is done with a connection. True: it may serve another request."""
+"""A step's action on a connection. Returns whether it may serve another request."""
 
 
 class Step(Struct, frozen=True):
-    """One entry of a script. `reads` is false where the request itself must not even be read."""
+    """One entry of a script. `reads` is False where the request must not be read."""
 
     act: Act
     reads: bool = True
 
 
 def reply(status: int, body: object, headers: Mapping[str, str] | None = None) -> Step:
-    """A whole answer: `body` is sent as it stands where it is bytes, else as JSON."""
+    """A whole answer: `body` is sent unchanged where it is bytes, else as JSON."""
 
     async def act(connection: Connection) -> bool:
         await connection.send(whole_answer(status, body, headers or {}))
@@ -83,7 +83,7 @@ def reset_unread() -> Step:
 
 
 def reset_after_reading() -> Step:
-    """RST once the whole request is read: it may have been carried out."""
+    """RST once the whole request is read: it may have been executed."""
 
     async def act(connection: Connection) -> bool:
         connection.reset()
@@ -192,16 +192,16 @@ class HostileStripe:
         return f"http://{host}:{port}"
 
     def script(self, *steps: Step) -> None:
-        """What to do with the next requests, in order."""
+        """Set the steps of the next requests, in order."""
         self._script.extend(steps)
 
     @property
     def unused_steps(self) -> int:
-        """How much of the script nobody has asked for yet."""
+        """The number of steps without a request so far."""
         return len(self._script)
 
     async def requests_arrived(self, count: int) -> None:
-        """Wait until so many requests have been read in all."""
+        """Wait until `count` requests have been read in all."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.requests) >= count)
 

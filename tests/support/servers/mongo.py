@@ -1,8 +1,8 @@
 """MongoDB-protocol servers for the tests: `NxServer` (nx-27017, SQLite) and `MongoJavaServer` (an unrelated one, H2).
 
-Owns: their command lines, data folders and ports. Must never: use a default port, pid file or log file of theirs
-(another server on the machine may have it), or hide a difference between the two. Change together with:
-payment/devstack, which starts nx-27017 for people, and mongo_java/.
+Owns: their command lines, data folders and ports. Must never: use their default port, pid file or log file (another
+server on the machine may use it), or hide a difference between the two. Change together with: payment/devstack, which
+starts nx-27017 too, and mongo_java/.
 
 Both are standalone servers that ignore `w`, `wtimeout` and read concern. Both keep what they acknowledged with
 `j: true` over `kill`: nx-27017 switches SQLite to synchronous=FULL, our Java runner commits H2 before it answers.
@@ -19,8 +19,8 @@ from pymongo.errors import PyMongoError
 from tests.support.servers.process import LOOPBACK, ServerProcess, free_port
 from tests.support.servers.requirements import missing, require_program
 
-PING_TIMEOUT_MS = 1000  # one look whether the server answers yet
-BUILD_DEADLINE_S = 300  # Maven's first build on a machine downloads its plugins; the later ones take no time at all
+PING_TIMEOUT_MS = 1000  # one check whether the server answers
+BUILD_DEADLINE_S = 300  # Maven's first build on a machine downloads its plugins; later builds are fast
 JVM_FLAGS = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")  # small, and quick to start
 DATABASE = "payment"
 
@@ -36,7 +36,7 @@ class MongoServer(ServerProcess):
         return f"mongodb://{LOOPBACK}:{self.port}/{DATABASE}"
 
     def answers_ping(self) -> bool:
-        """Whether the server answers `ping` in time. (mongo-java-server knows no `hello`, so nobody may ask for it.)"""
+        """Whether the server answers `ping` in time. (mongo-java-server has no `hello`.)"""
         client: MongoClient[dict[str, object]] = MongoClient(
             self.url, serverSelectionTimeoutMS=PING_TIMEOUT_MS, socketTimeoutMS=PING_TIMEOUT_MS
         )
@@ -62,13 +62,13 @@ class NxServer(MongoServer):
         super().__init__(command, port, folder / "nx-output.log")
 
     def start(self, deadline_s: float = 30.0) -> None:
-        # A pid file left by a kill -9 whose number another process has since taken makes nx-27017 refuse to start.
+        # After a kill -9 nx-27017 refuses to start if another process now has the pid in its old pid file.
         self.pid_file.unlink(missing_ok=True)
         super().start(deadline_s)
 
 
 class MongoJavaServer(MongoServer):
-    """mongo-java-server with an H2 store below `folder`; with `memory=True` a restart forgets everything."""
+    """mongo-java-server with an H2 store below `folder`; with `memory=True` a restart loses everything."""
 
     def __init__(self, folder: Path, port: int | None = None, *, memory: bool = False) -> None:
         port = port or free_port()
@@ -78,7 +78,9 @@ class MongoJavaServer(MongoServer):
 
 
 def built_jar() -> Path:
-    """The runnable jar, built first where it isn't yet; the test is skipped (in CI: fails) where it can't be."""
+    """Returns the runnable jar, and builds it if it is missing; the test is skipped (in CI: fails) where it can't be
+    built.
+    """
     script = Path(__file__).with_name("mongo_java") / "build.sh"
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=BUILD_DEADLINE_S, check=False)
     if done.returncode != 0:

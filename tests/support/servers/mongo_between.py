@@ -1,8 +1,8 @@
-"""A proxy that knows MongoDB's wire protocol: between the service and a server that is well it answers in its stead.
+"""A proxy with MongoDB's wire protocol between the service and a healthy server: it can answer in place of the server.
 
-For a server that is alive and of no use: it refuses writes, answers pings and has no data, or takes minutes for an
-index. What is not answered here goes to the server and back, untouched. Change together with: `scripted_mongo`, whose
-reading of the protocol this is.
+It simulates a server that is alive and can't be used: it refuses writes, answers pings without data, or takes minutes
+for an index. Other commands go to the server and back unchanged. Change together with: `scripted_mongo`, whose protocol
+functions it uses.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Command = dict[str, Any]
 
 
 class MongoBetween:
-    """`answers`: by command name, what commands of that name get instead of the server's answer.
+    """`answers`: by command name, the answers that replace the server's.
 
-    `holds`: by command name, what each waits for before it goes to the server. `seen` counts the commands by name.
+    `holds`: by command name, the event that each command waits for before it goes to the server. `counts` has the
+    number of commands by name.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.answers: dict[str, Command] = {}
         self.holds: dict[str, asyncio.Event] = {}
-        self.seen: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,8 +64,8 @@ class MongoBetween:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: a command, its answer, the next command; until either side ends it."""
-        # Either side may go at any time: that is what a test does to them.
+        """Serve one connection: a command, its answer, the next command; until either side ends it."""
+        # Either side may end the connection at any time, as tests do.
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
             far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self.target_port)
             with contextlib.closing(far_writer):
@@ -72,7 +73,7 @@ class MongoBetween:
                     message = await _message(reader)
                     _, number, _, code = HEADER.unpack_from(message)
                     name, command = command_of(code, message[HEADER.size :])
-                    self.seen[name] += 1
+                    self.counts[name] += 1
                     if held := self.holds.get(name):
                         await held.wait()
                     if name in self.answers and command.get("$db") != "admin":
@@ -88,6 +89,6 @@ class MongoBetween:
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
-    """One message, whole."""
+    """Read one whole message."""
     head = await reader.readexactly(HEADER.size)
     return head + await reader.readexactly(HEADER.unpack(head)[0] - HEADER.size)

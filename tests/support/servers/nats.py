@@ -1,7 +1,7 @@
 """A real nats-server on loopback, with JetStream or without, that can be killed, paused and started on its own data.
 
-Owns: one child process, its port and its data folder. Change together with: `tests.support.servers.process`, which says
-what blocks and what may be called in a coroutine as it is.
+Owns: one child process, its port and its data folder. Change together with: `tests.support.servers.process`, which
+documents the blocking calls.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class NatsServer(ServerProcess):
         return f"nats://{user}:{password}@{LOOPBACK}:{self.port}"
 
     def start(self, deadline_s: float = 10.0) -> None:
-        """Start on the port and the data of before."""
+        """Start on the same port and data as before."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self._config_text:
             self._config.write_text(self._config_text)

@@ -1,4 +1,5 @@
-"""What operators of NATS make with `nsc`, `nk` and `openssl`: nkeys, user JWTs, a CA and certificates. For tests alone.
+"""Identities that operators of NATS create with `nsc`, `nk` and `openssl`: nkeys, user JWTs, a CA and certificates.
+Only for tests.
 
 The encodings: https://github.com/nats-io/nkeys (strkey.go, crc16.go) and https://github.com/nats-io/jwt (v2).
 """
@@ -34,7 +35,7 @@ class NKey:
         self.seed = _encoded(bytes([SEED | prefix >> 5, (prefix & 31) << 3]) + bytes(self._key))
 
     def signed(self, subject: str, name: str, **nats: Any) -> str:
-        """A JWT about a subject, signed with this key."""
+        """Returns a JWT about a subject, signed with this key."""
         claims: dict[str, Any] = {"iat": int(time.time()), "iss": self.public, "sub": subject}
         claims |= {"name": name, "nats": nats}
         digest = hashlib.sha256(json.dumps(claims).encode()).digest()
@@ -72,7 +73,7 @@ class Operator:
 
 
 class Certificates:
-    """A CA, a certificate of a server on loopback, and one of a client, each with its key, below a folder.
+    """A CA, a certificate of a server on loopback, and one of a client, each with its key, in a folder.
 
     `names` are the server's, as OpenSSL writes them.
     """
@@ -86,12 +87,14 @@ class Certificates:
         self.client_cert, self.client_key = self._signed("client", "extendedKeyUsage=clientAuth")
 
     def config(self, *, verify: bool) -> str:
-        """The server's part about TLS; `verify`: clients must have a certificate of the CA."""
+        """Returns the TLS section of the server's configuration; `verify`: clients must have a certificate of the
+        CA.
+        """
         own = f"cert_file: '{self.server_cert}', key_file: '{self.server_key}'"
         return f"tls {{ {own}, ca_file: '{self.ca}', verify: {str(verify).lower()} }}\n"
 
     def encrypted(self, key: Path) -> Path:
-        """The same key, behind a passphrase."""
+        """Returns the path of the same key, encrypted with a passphrase."""
         made = key.with_suffix(".locked")
         self._run("pkcs8", "-topk8", "-in", str(key), "-out", str(made), "-passout", "pass:hush")
         return made

@@ -1,6 +1,7 @@
-"""A real nats-streaming-server on loopback (NATS inside), with a file store or a memory store, to kill, pause, restart.
+"""A real nats-streaming-server on loopback (with its own NATS), with a file store or a memory store, to kill, pause,
+restart.
 
-Owns: one child process, its port and its data folder. Must never: be shared by two tests, since its channels and
+Owns: one child process, its port and its data folder. Must never: be shared by two tests, because its channels and
 sessions live as long as it does. Change together with: `tests.support.servers.process`, and
 `nats_streaming_install.sh`, which installs the program.
 """
@@ -15,16 +16,18 @@ from tests.support.servers.requirements import find_program, missing
 
 PROGRAM = "nats-streaming-server"
 PLACES = (Path.home() / "go" / "bin", Path.home() / ".cache" / "payment-tests" / "bin")
-"""Where `go install` and our own script put it."""
+"""The folder in which `go install` and our own script install it."""
 CLUSTER_ID = "ticketing"
 QUICK_HEARTBEATS = ("-hbi", "1s", "-hbt", "500ms", "-hbf", "1")
-"""Asked each second, and gone after the second without an answer: 3 s rather than the 440 s of the server's own."""
+"""Options: a heartbeat each second, and a client counts as gone after two missed ones: 3 s instead of the server's
+default of 440 s.
+"""
 
 
 class NatsStreamingServer(ServerProcess):
-    """`memory=True` forgets everything at a restart, as the server does by itself; else all is kept below `folder`.
+    """With `memory=True` a restart loses everything, as the server does by default; else all data are below `folder`.
 
-    With `nats_url` it has no NATS inside, but is one more client of that one: it can then die while NATS lives.
+    With `nats_url` it has no NATS of its own, but is a client of that one: it can then die while NATS lives.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class NatsStreamingServer(ServerProcess):
         return self._nats_url or f"nats://{LOOPBACK}:{self.port}"
 
     def start(self, deadline_s: float = 10.0) -> None:
-        """Start on the port and the data of before; ready is when NATS Streaming is, a moment after its NATS."""
+        """Start on the same port and data as before; it is ready when NATS Streaming is, a moment after its NATS."""
         self._log_began = self.log.stat().st_size if self.log.exists() else 0
         super().start(deadline_s)
 
@@ -59,7 +62,7 @@ class NatsStreamingServer(ServerProcess):
 
 
 def require_server() -> Path:
-    """The program's path; the test is skipped (in CI: fails) where it isn't installed."""
+    """Returns the program's path; the test is skipped (in CI: fails) where it isn't installed."""
     installed = (place / PROGRAM for place in PLACES if os.access(place / PROGRAM, os.X_OK))
     return (
         find_program(PROGRAM)

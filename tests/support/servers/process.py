@@ -1,11 +1,11 @@
 """Child processes of the tests: start one on a free loopback port, wait until it is ready, stop, kill, pause.
 
-Owns: the processes it started, by pid, and their log files. Must never: touch a process it didn't start, signal by
+Owns: the processes it started, by pid, and their log files. Must never: signal a process it didn't start, signal by
 name, or listen anywhere but on loopback. Change together with: every module here that starts a server.
 
-All calls block the thread and know no event loop, so that one server may outlive many loops (a session fixture). In a
-coroutine whose loop runs the service under test, say `await asyncio.to_thread(server.start)`; `kill`, `pause` and
-`resume` take well under a millisecond and may be called as they are.
+All calls block the thread and use no event loop, so that one server may outlive many loops (a session fixture). In a
+coroutine whose loop runs the service under test, use `await asyncio.to_thread(server.start)`; `kill`, `pause` and
+`resume` take well under a millisecond and may be called directly.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 START_DEADLINE_S = 30.0  # a JVM on two busy cores needs several seconds; a server that hangs must not hang the suite
-STOP_DEADLINE_S = 5.0  # after SIGTERM; a server still there then is killed
-POLL_S = 0.02  # a foreign process has no event to wait on: looking this often costs nothing and delays nobody
-CONNECT_TIMEOUT_S = 0.5  # loopback answers at once or not at all
+STOP_DEADLINE_S = 5.0  # after SIGTERM; then the server is killed
+POLL_S = 0.02  # another process has no event to wait on: polling at this interval costs little and delays no test
+CONNECT_TIMEOUT_S = 0.5  # time limit of one connection: loopback answers at once or not at all
 PORTS = 12_000, 31_000  # below what Linux and macOS give to clients (32,768 and 49,152 and up)
-LOG_TAIL_BYTES = 4000  # of the server's own words in a failed start's message
+LOG_TAIL_BYTES = 4000  # of the server's log in a failed start's message
 
 _handed_out: set[int] = set()
 _running: set[ServerProcess] = set()
@@ -38,10 +38,10 @@ class ServerFailedError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port that is free on loopback now and was not handed out by this process before.
+    """Returns a TCP port that is free on loopback now and was not returned by this process before.
 
-    Drawn at random below the range from which the system gives ports to clients and to other tests: a server that is
-    started a moment later would find one of those taken.
+    It is drawn at random below the range from which the system assigns ports to clients: one of those could be taken
+    before the server starts.
     """
     while True:
         port = random.randrange(*PORTS)
@@ -70,8 +70,8 @@ def accepts(port: int) -> bool:
 class ServerProcess:
     """One server program that can be started, and started again, with the same command line, port and data.
 
-    `ready` is asked every `POLL_S` until it says True; without it the server is ready when `port` accepts. What the
-    program prints goes to `log`, appended over restarts.
+    `ready` is called every `POLL_S` until it returns True; without it the server is ready when `port` accepts. The
+    program's output goes to `log`, which restarts append to.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        child = self._child  # looked at once: another thread may be waiting for its end
+        child = self._child  # read only once: another thread may be waiting for its end
         return child is not None and child.poll() is None
 
     def runs_as(self, pid: int) -> bool:
-        """Whether the child that had `pid` still runs: not one that was started after it."""
+        """Whether the child with `pid` still runs, not one that was started after it."""
         child = self._child
         return child is not None and child.pid == pid and child.poll() is None
 
@@ -143,7 +143,7 @@ class ServerProcess:
             time.sleep(POLL_S)
 
     def wait_for_line(self, text: str, deadline_s: float = START_DEADLINE_S) -> None:
-        """Return when `text` stands in the log (an earlier run of this server on the same log counts too)."""
+        """Return when `text` is in the log (an earlier run of this server on the same log counts too)."""
         self.wait_until(lambda: text in self.log.read_text(errors="replace"), deadline_s)
 
     def stop(self, deadline_s: float = STOP_DEADLINE_S) -> int | None:
@@ -151,7 +151,7 @@ class ServerProcess:
         if self._child is None:
             return None
         if self.running:
-            self._child.send_signal(signal.SIGCONT)  # a paused process would never see the SIGTERM
+            self._child.send_signal(signal.SIGCONT)  # a paused process would never receive the SIGTERM
             self._child.terminate()
             try:
                 self._child.wait(deadline_s)
@@ -160,20 +160,21 @@ class ServerProcess:
         return self._reap()
 
     def kill(self) -> int | None:
-        """SIGKILL, as a power cut for this program alone; its data and its port stay as they are for `start`."""
+        """Send SIGKILL, like a power cut for only this program; its data and its port stay for `start`."""
         if self._child is None:
             return None
         self._child.kill()
         return self._reap()
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open, the kernel still accepts new ones, and nothing is answered."""
+        """Send SIGSTOP: connections stay open, the kernel still accepts new ones, and nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
-        # Threads on another core run on for a moment: the parent is told when the last one stands (or the child ended).
+        # Threads on another core run on for a moment: the kernel notifies the parent when the last one has stopped (or
+        # the child ended).
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """SIGCONT: what arrived meanwhile is answered now."""
+        """Send SIGCONT: pending requests are answered now."""
         os.kill(self.pid, signal.SIGCONT)
 
     def log_tail(self) -> str:
@@ -192,7 +193,7 @@ class ServerProcess:
 
 
 def _kill_leftovers() -> None:
-    """At the interpreter's end: a fixture that never came to its teardown leaves no process behind."""
+    """At the interpreter's exit: a fixture without its teardown leaves no process behind."""
     for server in list(_running):
         server.kill()
 

@@ -1,10 +1,9 @@
-"""A TCP proxy between the service and any server, to break what lies between: cut, refuse, stall, lose answers.
+"""A TCP proxy between the service and any server, to break their connections: cut, refuse, stall, lose answers.
 
-Owns: its listening port and the connections through it. Must never: look into the bytes, or touch the server itself.
-Change together with: nothing; it knows no protocol.
+Owns: its listening port and the connections through it. Must never: parse the bytes, or change the server itself.
+Change together with: nothing; it uses no protocol.
 
-Everything runs in the loop of the test: no thread and no sleep. A mode holds for the connections there are and for
-those to come.
+Everything runs in the loop of the test: no thread and no sleep. A mode applies to open connections and to new ones.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from types import TracebackType
 
 from tests.support.servers.process import LOOPBACK
 
-CHUNK_BYTES = 65_536  # read at once; the proxy never holds more than this for one direction of one connection
+CHUNK_BYTES = 65_536  # bytes read at once; the proxy never holds more for one direction of one connection
 
 
 class Mode(Enum):
-    """What happens to connections and their bytes."""
+    """The handling of connections and their bytes."""
 
     FORWARD = "forward"
-    REFUSE = "refuse"  # new connections are closed at once; those there are go on
-    STALL = "stall"  # nothing is forwarded either way, and nothing is lost: it goes on at `resume`
-    DROP_ANSWERS = "drop answers"  # requests arrive and are carried out; answers are read and thrown away
+    REFUSE = "refuse"  # new connections are closed at once; open ones go on
+    STALL = "stall"  # nothing is forwarded, and nothing is lost: forwarding goes on at `resume`
+    DROP_ANSWERS = "drop answers"  # requests arrive and are executed; answers are read and discarded
 
 
 class Proxy:
@@ -39,9 +38,9 @@ class Proxy:
         self.target_port = target_port
         self.requested_bytes = 0  # forwarded to the server
         self.answered_bytes = 0  # forwarded to the client
-        self.dropped_bytes = 0  # answers thrown away
+        self.dropped_bytes = 0  # answers discarded
         self.held_bytes = 0  # read from either side and held back by `stall` now
-        self.connections = 0  # ever accepted and connected through
+        self.connections = 0  # connections ever accepted and connected
         self._port = 0
         self._mode = Mode.FORWARD
         self._moving = asyncio.Event()
@@ -62,7 +61,7 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """The same over `stop_listening` and `start`."""
+        """The port, which stays the same over `stop_listening` and `start`."""
         return self._port
 
     @property
@@ -92,7 +91,7 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset every connection there is, whatever was under way on it. New ones are accepted (but see `refuse`)."""
+        """Reset every open connection. New ones are accepted (but see `refuse`)."""
         for writer in self._writers:
             _reset(writer)
 
@@ -106,11 +105,11 @@ class Proxy:
         self._set(Mode.DROP_ANSWERS)
 
     def resume(self) -> None:
-        """Forward again. What `stall` held back is delivered; what `drop_answers` swallowed is gone."""
+        """Forward again. Bytes that `stall` held back are delivered; answers that `drop_answers` discarded are lost."""
         self._set(Mode.FORWARD)
 
     async def wait_for(self, met: Callable[[Proxy], bool], deadline_s: float = 5.0) -> None:
-        """Return when `met(self)` is true, looked at each time something came through; raises TimeoutError."""
+        """Return when `met(self)` is true; it is called whenever bytes are forwarded. Raises TimeoutError."""
         async with asyncio.timeout(deadline_s), self._changed:
             await self._changed.wait_for(lambda: met(self))
 
@@ -122,7 +121,7 @@ class Proxy:
             self._moving.set()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A plain function: of a coroutine asyncio would make the task, and report as an error that we cancel it.
+        # A plain function: asyncio would make a task of a coroutine, and report its cancellation as an error.
         if self._mode is Mode.REFUSE:
             _reset(writer)
             return
@@ -131,11 +130,11 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Both directions of one connection, until either side ends it."""
+        """Forward both directions of one connection, until either side ends it."""
         self._writers.add(writer)
         far_writer: asyncio.StreamWriter | None = None
         try:
-            with contextlib.suppress(OSError):  # either side gone is what a proxy is for: the other is told below
+            with contextlib.suppress(OSError):  # either side may have gone: the other's connection is closed below
                 far_reader, far_writer = await asyncio.open_connection(self.target_host, self.target_port)
                 self._writers.add(far_writer)
                 self.connections += 1
@@ -145,7 +144,7 @@ class Proxy:
                 if side is not None:
                     self._writers.discard(side)
                     side.close()
-            await self._tell()
+            await self._notify()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
@@ -156,14 +155,14 @@ class Proxy:
                 writer.write(chunk)
                 await writer.drain()
                 self._count(len(chunk), answers)
-            await self._tell()
+            await self._notify()
 
     async def _hold(self, size_bytes: int) -> None:
         if self._moving.is_set():
             return
         self.held_bytes += size_bytes
         try:
-            await self._tell()
+            await self._notify()
             await self._moving.wait()
         finally:
             self.held_bytes -= size_bytes
@@ -174,21 +173,21 @@ class Proxy:
         else:
             self.requested_bytes += size_bytes
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection by RST rather than FIN, as a broken network or a dying host does."""
-    linger = struct.pack("ii", 1, 0)  # on, 0 s: the kernel's way to ask for a reset
+    linger = struct.pack("ii", 1, 0)  # on, 0 s: the kernel then sends a reset
     with contextlib.suppress(OSError):  # gone already
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
 
 
 async def _first_to_end(*pumps: Coroutine[None, None, None]) -> None:
-    """Run all; when one ends or fails, cancel the others, and raise what it raised."""
+    """Run all; when one ends or fails, cancel the others, and raise its exception."""
     tasks = [asyncio.ensure_future(pump) for pump in pumps]
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

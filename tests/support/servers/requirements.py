@@ -1,6 +1,6 @@
-"""What a test needs of the machine: skipped by name where it is missing, but a failure in CI.
+"""A test's requirements of the machine: a missing one skips the test, and fails it in CI.
 
-A skip is a promise that somebody else runs the test; in CI (CI=true) there is nobody else.
+A skipped test must run elsewhere; in CI (CI=true) no test may be skipped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import pytest
 
 
 def missing(reason: str, environ: Mapping[str, str] = os.environ) -> NoReturn:
-    """Skip the test, or fail it where CI=true in `environ`, saying `reason`."""
+    """Skip the test, or fail it where CI=true in `environ`, with `reason`."""
     if environ.get("CI", "").lower() == "true":
         pytest.fail(f"{reason} (CI=true: nothing may be skipped)", pytrace=False)
     pytest.skip(reason)
 
 
 def find_program(name: str) -> Path | None:
-    """`name` beside this interpreter (a virtual environment that is not activated), or else on PATH."""
+    """Returns the program `name` beside this interpreter (a virtual environment that is not activated), or else on
+    PATH.
+    """
     beside = Path(sys.executable).parent / name
     if os.access(beside, os.X_OK) and beside.is_file():
         return beside
@@ -32,5 +34,5 @@ def find_program(name: str) -> Path | None:
 
 
 def require_program(name: str) -> Path:
-    """The path of a program that the test can't do without."""
+    """Returns the path of a required program."""
     return find_program(name) or missing(f"needs the program {name!r}, which is neither beside Python nor on PATH")

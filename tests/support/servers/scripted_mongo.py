@@ -1,8 +1,8 @@
-"""A MongoDB of a few lines: it notes each command that arrives, and answers as it was told to.
+"""A minimal MongoDB: it records each received command, and sends scripted answers.
 
-For what no real server can be made to do on demand: an error of the write concern, a refusal in other words, no answer.
-It calls itself the primary of a replica set, and keeps no documents. It speaks MongoDB's wire protocol as far as the
-driver needs it: the first handshake (OP_QUERY), and commands (OP_MSG) with their document sequences.
+It produces answers that no real server gives on demand: an error of the write concern, another text of a refusal, no
+answer. It poses as the primary of a replica set, and keeps no documents. It implements MongoDB's wire protocol as far
+as the driver needs it: the first handshake (OP_QUERY), and commands (OP_MSG) with their document sequences.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ HELLO = {
     "ok": 1.0,
 }
 WRITTEN = {"n": 1, "nModified": 1}
-"""How many documents a write has met. The driver fails where it is missing, and we look at it beside errors."""
+"""The number of documents of a write. The driver requires it, and the store checks it beside errors."""
 HANDSHAKES = ("hello", "ismaster", "isMaster")
 
 Command = dict[str, Any]
 
 
 class ScriptedMongo:
-    """`commands` are those that arrived, but for handshakes. `answers` are what the next ones get, by command name.
+    """`commands` are the received commands, except handshakes. `answers` are the next answers, by command name.
 
     An answer of None closes the connection instead. A command without one gets `{"ok": 1}`, and a find nothing.
     """
@@ -46,19 +46,19 @@ class ScriptedMongo:
         self.commands: list[Command] = []
         self.answers: dict[str, list[Command | None]] = {}
         self.always: dict[str, Command] = {}
-        """What every command of a name gets that has no answer of its own."""
+        """The answer of every command of a name without a scripted one."""
         self.holds: dict[str, asyncio.Event] = {}
-        """By command name: what its answers wait for."""
+        """By command name: the event that its answers wait for."""
         self._arrived = asyncio.Event()
         self.indexes: list[Command] = []
-        """What `listIndexes` says."""
+        """The answer of `listIndexes`."""
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._address = ""
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> str:
-        """The URL of a database of it, on a free loopback port."""
+        """Start on a free loopback port; returns the URL of a database."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return f"mongodb://{self._address}/payment"
@@ -71,7 +71,7 @@ class ScriptedMongo:
         await self._server.wait_closed()
 
     def named(self, name: str) -> list[Command]:
-        """The commands of one name that have arrived."""
+        """Returns the received commands of one name."""
         return [command for command in self.commands if name in command]
 
     async def arrives(self, name: str, deadline_s: float = 5.0) -> None:
@@ -127,19 +127,19 @@ class ScriptedMongo:
 
 
 def command_of(code: int, payload: bytes) -> tuple[str, Command]:
-    """The command of a message without its header, and its name."""
+    """Returns the name and the command of a message without its header."""
     command = _query(payload) if code == OP_QUERY else _message(payload)
     return next(iter(command)), command
 
 
 def _query(payload: bytes) -> Command:
-    """The command of an OP_QUERY: flags, a name that ends with NUL, two numbers, the document."""
+    """Returns the command of an OP_QUERY: flags, a name that ends with NUL, two numbers, the document."""
     start = payload.index(b"\0", 4) + 1 + 8
     return bson.decode(payload[start:])
 
 
 def _message(payload: bytes) -> Command:
-    """The command of an OP_MSG, its document sequences put back into it as lists."""
+    """Returns the command of an OP_MSG, with its document sequences as lists in it."""
     command: Command = {}
     sequences: Command = {}
     at = 4

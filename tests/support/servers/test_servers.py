@@ -1,4 +1,4 @@
-"""The helpers themselves: a server that is paused, killed or cut must be what the tests on top of it think it is."""
+"""The test servers themselves: a paused, killed or disconnected server must behave as the tests on top of it expect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers.requirements import find_program, missing, require_pr
 
 pytestmark = pytest.mark.servers
 
-OPERATION_TIMEOUT_MS = 1000  # a paused server must be told from one that is slow on a busy machine
+OPERATION_TIMEOUT_MS = 1000  # a paused server must be distinguished from one that is slow on a busy machine
 
 
 @pytest.fixture(params=[NxServer, MongoJavaServer])
@@ -59,7 +59,7 @@ def test_what_was_acknowledged_survives_kill_9(mongo: MongoServer) -> None:
 
 
 def test_a_paused_server_answers_nothing_until_it_is_resumed(mongo: MongoServer) -> None:
-    """SIGSTOP must look like a hang, not like a refusal; SIGCONT must end it."""
+    """SIGSTOP must cause a hang, not a refusal; SIGCONT must end it."""
     with client_of(mongo) as client:
         client.admin.command("ping")
         mongo.pause()
@@ -81,8 +81,8 @@ def test_a_paused_server_can_be_stopped(tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
-def test_a_server_that_ends_at_once_is_said_with_its_own_words(tmp_path: Path) -> None:
-    """A start that fails must tell the exit code and what the program printed."""
+def test_a_start_that_fails_reports_what_the_server_printed(tmp_path: Path) -> None:
+    """A failed start must report the exit code and the program's output."""
     command = [sys.executable, "-c", "import sys; sys.exit('no such data')"]
     server = ServerProcess(command, port=free_port(), log=tmp_path / "log")
     with pytest.raises(ServerFailedError, match=r"exit code 1(.|\n)*no such data"):
@@ -91,7 +91,7 @@ def test_a_server_that_ends_at_once_is_said_with_its_own_words(tmp_path: Path) -
 
 
 def test_a_missing_program_is_skipped_at_home_and_fails_in_ci() -> None:
-    """A skip is for machines of people; in CI nothing may be skipped."""
+    """A skip is only for developers' machines; in CI nothing may be skipped."""
     with pytest.raises(pytest.skip.Exception, match="no such thing"):
         missing("no such thing", {})
     with pytest.raises(pytest.fail.Exception, match="no such thing"):
@@ -101,7 +101,7 @@ def test_a_missing_program_is_skipped_at_home_and_fails_in_ci() -> None:
 
 
 class EchoServer:
-    """Answers each line with itself and remembers what it was asked."""
+    """Answers each line with itself and records it."""
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -155,7 +155,9 @@ async def test_a_cut_ends_what_is_there_and_lets_new_connections_in(echo: tuple[
 
 
 async def test_an_answer_is_lost_although_the_request_was_carried_out(echo: tuple[EchoServer, Proxy]) -> None:
-    """F26: under `drop_answers` the server must see the request, and the client no answer, not even after `resume`."""
+    """F26: under `drop_answers` the server must receive the request, and the client no answer, not even after
+    `resume`.
+    """
     behind, proxy = echo
     reader, writer = await connect(proxy)
     proxy.drop_answers()
@@ -184,13 +186,13 @@ async def test_a_stall_holds_bytes_back_and_loses_none(echo: tuple[EchoServer, P
 
 
 async def test_refused_connections_end_at_once_and_old_ones_go_on(echo: tuple[EchoServer, Proxy]) -> None:
-    """`refuse` must concern new connections only; without a listener the kernel itself refuses."""
+    """`refuse` must affect new connections only; without a listener the kernel itself refuses."""
     _, proxy = echo
     old_reader, old_writer = await connect(proxy)
     old_writer.write(b"one\n")
     await old_reader.readline()
     proxy.refuse()
-    with contextlib.suppress(ConnectionError):  # reset or end of file, as the kernel pleases
+    with contextlib.suppress(ConnectionError):  # reset or end of file, depending on the kernel
         reader, _ = await connect(proxy)
         assert await reader.read() == b""
     old_writer.write(b"two\n")

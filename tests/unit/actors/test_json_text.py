@@ -63,21 +63,21 @@ def test_numbers_stay_exact_and_the_last_of_equal_keys_counts(text: str, value: 
     ids=lambda data: repr(data[:24]),
 )
 def test_what_can_not_be_read_exactly_is_bad_json(data: bytes) -> None:
-    """Broken, foreign, half-encoded and bottomless text is refused in the same way."""
+    """Broken, foreign, half-encoded and endlessly nested text is refused in the same way."""
     with pytest.raises(BadJson):
         read_json(data)
 
 
 @given(st.binary())
 def test_any_bytes_are_a_value_or_bad_json(data: bytes) -> None:
-    """No bytes whatever raise anything else."""
+    """No bytes raise another exception."""
     with suppress(BadJson):
         read_json(data)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(), st.lists, max_leaves=8))
-def test_json_of_others_is_read_as_they_meant_it(value: object) -> None:
-    """What another library writes, with its escapes or without, is what we read."""
+def test_json_of_other_libraries_is_read_as_its_value(value: object) -> None:
+    """JSON that another library writes, with or without escapes, is read as its value."""
     for ascii_only in (True, False):
         text = json.dumps(value, ensure_ascii=ascii_only)
         assert read_json(text.encode()) == value
@@ -85,7 +85,7 @@ def test_json_of_others_is_read_as_they_meant_it(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["a", "507f1f77bcf86cd799439011", "x" * 255, "é" * 127, "a b", "$ne", "😀"])
 def test_an_id_is_text_of_1_to_255_bytes(value: str) -> None:
-    """The platform's ids, and any that MongoDB and Stripe can keep, pass."""
+    """The platform's ids, and all that MongoDB and Stripe can store, are valid."""
     assert id_fault(value) is None
 
 

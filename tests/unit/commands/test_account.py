@@ -36,7 +36,7 @@ class World:
         return await command.run(move=move, force=force)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.out.getvalue()
 
     @property
@@ -44,8 +44,8 @@ class World:
         return sum(line["event"] == "account_moved" for line in self.log.lines)
 
 
-async def test_it_shows_both_and_whether_they_are_the_same() -> None:
-    """0, or 1 where they differ; nothing is written, and nothing is left open."""
+async def test_it_shows_both_accounts_and_whether_they_are_the_same() -> None:
+    """Exit 0, or 1 where they differ. Nothing is written, and every port is closed."""
     for bound, code, words in (
         (None, os.EX_OK, "belongs to no Stripe account yet"),
         (BoundAccount(ACCOUNT, T0, "web-1"), os.EX_OK, "kept by web-1"),
@@ -53,13 +53,13 @@ async def test_it_shows_both_and_whether_they_are_the_same() -> None:
     ):
         world = World(bound)
         assert await world.run() == code
-        assert words in world.said
-        assert "STRIPE_KEY: is for the Stripe account acct_fake (test mode)" in world.said
+        assert words in world.output
+        assert "STRIPE_KEY: is for the Stripe account acct_fake (test mode)" in world.output
         assert (world.store.database.account, world.moves) == (bound, 0)
         assert (world.store.closed, world.cards.closed) == (True, True)
 
 
-async def test_a_move_is_kept_and_logged() -> None:
+async def test_a_move_is_stored_and_logged() -> None:
     """From one account to the other, or from none."""
     for bound in (None, OTHER):
         world = World(bound)
@@ -69,38 +69,38 @@ async def test_a_move_is_kept_and_logged() -> None:
 
 
 async def test_to_move_to_the_same_account_moves_nothing() -> None:
-    """Asked twice, or by mistake."""
+    """The move was requested twice, or by mistake."""
     world = World(BoundAccount(ACCOUNT, T0, "web-1"))
     assert await world.run(move=True) == os.EX_OK
-    assert ("Nothing to move" in world.said, world.moves) == (True, 0)
+    assert ("Nothing to move" in world.output, world.moves) == (True, 0)
 
 
 async def test_it_refuses_while_orders_wait_unless_it_is_forced() -> None:
-    """What they have at the old account would be neither found nor given back."""
+    """The charges of these orders at the old account would be neither found nor refunded."""
     world = World(OTHER)
     world.store.database.put(confirming().doc)
     assert await world.run(move=True) == EX_DIFFERS
-    assert (ORDER in world.said, world.store.database.account) == (True, OTHER)
+    assert (ORDER in world.output, world.store.database.account) == (True, OTHER)
     assert await world.run(move=True, force=True) == os.EX_OK
     assert world.store.database.account != OTHER
 
 
-async def test_a_move_that_another_process_has_overtaken_is_none() -> None:
-    """The account is not the one that was shown."""
+async def test_a_move_after_another_process_moved_changes_nothing() -> None:
+    """The stored account is no longer the one that was shown."""
     world = World(OTHER)
     world.store.stall("replace")
-    world.store.database.rebind = lambda _old, _new: False  # type: ignore[method-assign]
+    world.store.database.rebind = lambda old, new: False  # type: ignore[method-assign]
     world.store.go_on()
     assert await world.run(move=True) == EX_DIFFERS
-    assert ("Look again" in world.said, world.moves) == (True, 0)
+    assert ("Run the command again" in world.output, world.moves) == (True, 0)
 
 
-async def test_what_can_not_be_reached_is_said() -> None:
-    """69: MongoDB, or Stripe."""
+async def test_a_server_that_does_not_answer_is_named() -> None:
+    """Exit 69, with the name of the server: MongoDB, or Stripe."""
     world = World()
     world.store.away = "no primary"
     assert await world.run() == os.EX_UNAVAILABLE
-    assert "MongoDB: no primary" in world.said
+    assert "MongoDB: no primary" in world.output
     world = World(OTHER)
     world.stripe.script("check", Fate.KEY_REFUSED)
     assert await world.run(move=True) == os.EX_UNAVAILABLE
@@ -108,7 +108,7 @@ async def test_what_can_not_be_reached_is_said() -> None:
 
 
 def test_wrong_settings_are_78_and_a_wrong_command_line_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """As the service itself has it."""
+    """The same exit codes as the service."""
     assert main(["account"], {}) == EX_CONFIG
     assert "STRIPE_KEY" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from payment.core.attempts import payment_id_of
 from payment.core.decide import decide
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, Effect, PendingEffect
-from payment.core.intents import payment_id_of
 from payment.core.legacy import upgraded
 from payment.core.messages import (
     ActionRequired,
@@ -55,7 +55,7 @@ from payment.core.messages import (
 from payment.core.order import Attempt, AttemptState, Intent, Order, TaskKind
 from payment.core.pending import pending
 from payment.core.replies import Reply, Start
-from payment.core.schedule import LOOKS_APART
+from payment.core.schedule import RETRIEVALS_APART
 from tests.unit.core.checks import check_step
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -79,6 +79,19 @@ DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "documents_0_1_0
 """Orders as release 0.1.0 stored them, by what has happened to them."""
 
 E = TypeVar("E")
+
+
+def present(value: E | None) -> E:
+    """A value that the test counts on, where the type says that it may be missing."""
+    if value is None:
+        raise AssertionError("the value is None, and the test needs it")
+    return value
+
+
+def of_kind(kind: type[E], value: object) -> E:
+    """A value that the test knows to be of one kind, where the type says that it may be of several."""
+    assert isinstance(value, kind), value
+    return value
 
 
 def created(
@@ -151,7 +164,7 @@ def withheld(send: int = 1, attempt: int = 1, intent: int = 1) -> ConfirmWithhel
 
 def seen(
     status: IntentStatus,
-    reason: RetrieveReason = RetrieveReason.LOOK,
+    reason: RetrieveReason = RetrieveReason.RECHECK,
     *,
     intent: int = 1,
     id: str | None = None,
@@ -162,7 +175,7 @@ def seen(
 
 
 def seen_charged(
-    charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.LOOK, *, intent: int = 1, refunded: bool = False
+    charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.RECHECK, *, intent: int = 1, refunded: bool = False
 ) -> IntentRetrieved:
     return IntentRetrieved(
         ORDER, intent, f"pi_{intent}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge, refunded), attempt=None
@@ -263,7 +276,7 @@ class Story:
 
     def looking(self, by: str = A) -> "Story":
         """A client asks for a look at an intent that awaits its customer, after the least time between two."""
-        self.now += LOOKS_APART
+        self.now += RETRIEVALS_APART
         return self.tell(LOOK, by=by)
 
     def dead(self) -> "Story":

@@ -32,7 +32,7 @@ from payment.core.order import (
     OutboxEvent,
     TaskKind,
 )
-from payment.core.pending import pending, publication, rechecks, refiled
+from payment.core.pending import pending, publication, rechecks, reindexed
 from payment.core.validity import flaw
 from payment.core.waits import waits
 
@@ -41,9 +41,9 @@ WITH_A_TASK = {S.CHARGING, S.REFUNDING, S.BLOCKED}
 """The states in which an attempt has a task of its own; those of unsettled ones are their intent's."""
 
 INTENT_TASKS = {
-    S.CONFIRMING: {TaskKind.CONFIRM, TaskKind.LOOK, TaskKind.WATCH},
-    S.AWAITING: {TaskKind.WATCH, TaskKind.LOOK},
-    S.CANCELLING: {TaskKind.CANCEL, TaskKind.LOOK, TaskKind.WATCH},
+    S.CONFIRMING: {TaskKind.CONFIRM, TaskKind.RETRIEVE, TaskKind.RECHECK_LATER},
+    S.AWAITING: {TaskKind.RECHECK_LATER, TaskKind.RETRIEVE},
+    S.CANCELLING: {TaskKind.CANCEL, TaskKind.RETRIEVE, TaskKind.RECHECK_LATER},
 }
 """What an intent's task can be, by the state of the attempt that needs it."""
 
@@ -77,7 +77,7 @@ def check_document(order: Order) -> None:
     _check_outbox(order)
     assert len(order.history) <= HISTORY_LIMIT
     assert flaw(structs.replace(order, rev=1)) is None, "what the core writes it must be able to read again"
-    assert refiled(order) is order
+    assert reindexed(order) is order
     assert survives_storage(order)
 
 
@@ -104,7 +104,7 @@ def _check_format(order: Order) -> None:
     failed = any(attempt.refund is not None and attempt.refund.undone for attempt in order.attempts)
     new_events = {event.subject for event in order.outbox} - {PAYMENT_CREATED, PAYMENT_REFUNDED}
     charged_back = any(attempt.state is S.CHARGED_BACK for attempt in order.attempts)
-    new = order.recheck is not None or TaskKind.RECHECK in kinds or failed or bool(new_events) or charged_back
+    new = order.recheck is not None or TaskKind.RECHECK_REFUND in kinds or failed or bool(new_events) or charged_back
     assert order.format == (FORMAT if new else 2)
 
 
@@ -119,7 +119,7 @@ def _check_attempts(order: Order) -> None:
         if attempt.state in GIVEN_BACK:
             assert attempt.refund is not None
             assert attempt.given_back_by is not None
-            assert attempt.task is None or attempt.task.kind is TaskKind.RECHECK
+            assert attempt.task is None or attempt.task.kind is TaskKind.RECHECK_REFUND
             assert attempt.task is None or attempt.recheck is None, "it is looked at now, or later"
         else:
             assert (attempt.task is not None) == (attempt.state in WITH_A_TASK)

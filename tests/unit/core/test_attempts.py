@@ -13,6 +13,7 @@ from tests.unit.core.builders import (
     B,
     cancelled,
     confirming,
+    present,
     refund_blocked,
     refund_error_stored,
     refund_not_found,
@@ -26,33 +27,33 @@ S = AttemptState
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.CONFIRMING])
-def test_card_is_gone_once_it_can_be_sent_no_more(state):
+def test_card_is_gone_once_it_can_be_sent_no_more(state: S) -> None:
     """Its hash stays and answers for ever."""
     attempt = BY_STATE[state]().attempt()
     assert attempt.instrument is None
     assert len(attempt.token_hash) == 64
 
 
-def test_card_is_gone_from_a_cancelled_order():
+def test_card_is_gone_from_a_cancelled_order() -> None:
     """Nothing may be sent for it any more."""
     assert confirming().tell(cancelled()).attempt().instrument is None
 
 
-def test_card_is_in_no_repr():
+def test_card_is_in_no_repr() -> None:
     """A document that is logged by mistake shows no card."""
     story = confirming()
     shown = repr(story.attempt()) + repr(story.doc) + repr(story.one(ConfirmIntent)) + repr(story.attempt().instrument)
     assert "tok_1" not in shown
 
 
-def test_second_send_waits_a_little():
+def test_second_send_waits_a_little() -> None:
     """The answer that was lost is most likely stored under the key by then."""
     story = confirming().later(seconds=8).tell(unclear())
     assert story.one(ConfirmIntent).not_before == story.now + FIRST_RESEND_DELAY
     assert (story.attempt().first_sent, story.attempt().last_sent) == (T0, story.now)
 
 
-def test_age_of_an_attempt_guards_every_send_of_it():
+def test_age_of_an_attempt_guards_every_send_of_it() -> None:
     """The last allowed instant is its first send's, whichever send it is."""
     story = confirming()
     for send in range(1, 8):
@@ -61,7 +62,7 @@ def test_age_of_an_attempt_guards_every_send_of_it():
     assert story.one(ConfirmIntent).not_before == story.now + LONGEST_RESEND_DELAY
 
 
-def test_settled_says_when_an_attempt_was_settled_first():
+def test_settled_says_when_an_attempt_was_settled_first() -> None:
     """What is given back later was paid when it was paid."""
     story = confirming().later(seconds=3).tell(succeeded())
     settled = story.now
@@ -69,7 +70,7 @@ def test_settled_says_when_an_attempt_was_settled_first():
     assert (story.state(), story.attempt().settled) == (S.REFUNDED, settled)
 
 
-def test_third_refund_key_waits():
+def test_third_refund_key_waits() -> None:
     """F23: a Stripe that stores an error for each new refund key is asked ever more rarely."""
     story = refunding()
     for number in (1, 2):
@@ -81,33 +82,33 @@ def test_third_refund_key_waits():
     assert story.doc.due == story.now + 2 * FIRST_BLOCKED_DELAY
 
 
-def test_refund_taken_over_goes_on_under_the_same_key():
+def test_refund_taken_over_goes_on_under_the_same_key() -> None:
     """F23: retried with its own key."""
     assert refunding().due(by=B).one(RefundCharge).key == "refund-ch_1-1"
 
 
-def test_look_at_a_refund_taken_over_goes_on_looking():
+def test_look_at_a_refund_taken_over_goes_on_looking() -> None:
     """Its key can bring nothing any more."""
     assert refunding().tell(refund_error_stored()).due(by=B).one(FindRefund).key == "refund-ch_1-1"
 
 
-def test_error_replayed_for_a_blocked_refunds_key_is_looked_at_now():
+def test_error_replayed_for_a_blocked_refunds_key_is_looked_at_now() -> None:
     """F44: blocked, and another process sent the key again meanwhile."""
     story = refund_blocked().tell(refund_error_stored())
     assert (story.state(), story.one(FindRefund).key) == (S.BLOCKED, "refund-ch_1-1")
 
 
-def test_next_refund_key_remembers_how_often_it_was_blocked():
+def test_next_refund_key_remembers_how_often_it_was_blocked() -> None:
     """F44: slowly, and slower: the count goes over to the next key."""
     story = refund_blocked()
-    refund = with_refund(story.attempt(), story.context()).refund
+    refund = present(with_refund(story.attempt(), story.context()).refund)
     assert (refund.key, refund.number, refund.blocked, refund.id) == ("refund-ch_1-2", 2, 1, None)
 
 
-def test_task_of_no_process_or_of_another_is_neither_returned_nor_renewed():
+def test_task_of_no_process_or_of_another_is_neither_returned_nor_renewed() -> None:
     """Only the process that has an effect in flight can say that it has."""
     story = confirming()
-    task, other = story.intent.task, story.context(B)
+    task, other = present(story.intent.task), story.context(B)
     assert (returned(task, other), renewed(task, other)) == (task, task)
     assert (returned(None, other), renewed(None, other)) == (None, None)
     assert task.kind is TaskKind.CONFIRM

@@ -5,7 +5,7 @@ import pytest
 from payment.core.decide import decide
 from payment.core.effects import ConfirmIntent
 from payment.core.formats import FORMAT_OF_0_2_0
-from payment.core.messages import Context, EffectReturned, EventPublished, LeaseRenewed
+from payment.core.messages import Context, EffectReturned, EventPublished, LeaseRenewed, Message
 from payment.core.order import HISTORY_LIMIT, AttemptState, OrderStatus
 from payment.core.pending import pending
 from payment.core.replies import Conflict, Denied, OutcomePending, Paid, Start, instrument_hash
@@ -33,9 +33,11 @@ from tests.unit.core.builders import (
     exposed,
     listed,
     now_canceled,
+    of_kind,
     open_order,
     paid,
     prepared,
+    present,
     refunded,
     request,
     seen,
@@ -49,7 +51,7 @@ S = AttemptState
 # ----------------------------------------------------------------------------------------------- the platform's events
 
 
-def test_created_makes_an_order_that_owes_nothing():
+def test_created_makes_an_order_that_owes_nothing() -> None:
     """What the event said is in the document, and when it came; no process has to look at it."""
     order = open_order().doc
     assert (order.status, order.user_id, order.amount, order.currency) == (OrderStatus.CREATED, USER, 1999, "usd")
@@ -57,14 +59,14 @@ def test_created_makes_an_order_that_owes_nothing():
     assert (order.due, order.holder, order.payment) == (None, None, None)
 
 
-def test_created_again_changes_nothing_whatever_it_says():
+def test_created_again_changes_nothing_whatever_it_says() -> None:
     """F01: one order, by the first event; the second is the very same document, so nothing is written."""
     story = open_order()
     before = story.doc
     assert story.tell(created(amount=5, version=9), by=B).doc is before
 
 
-def test_cancel_before_created_wins():
+def test_cancel_before_created_wins() -> None:
     """F22: created fills in what the cancel announced, and the order stays cancelled."""
     story = Story(cancelled(version=7))
     assert story.ask() is Denied.UNKNOWN
@@ -74,7 +76,7 @@ def test_cancel_before_created_wins():
 
 
 @pytest.mark.parametrize("version", [0, 5])
-def test_cancel_counts_at_any_version_and_once(version):
+def test_cancel_counts_at_any_version_and_once(version: int) -> None:
     """Cancelled is absorbing at any version; told twice it changes nothing (F08)."""
     story = Story(created(version=3), cancelled(version))
     before = story.doc
@@ -82,7 +84,7 @@ def test_cancel_counts_at_any_version_and_once(version):
     assert story.tell(cancelled(9)).doc is before
 
 
-def test_cancel_then_charge_request_never_charges():
+def test_cancel_then_charge_request_never_charges() -> None:
     """F19: a conflict, and no attempt is made."""
     story = open_order().tell(cancelled())
     assert story.ask() is Conflict.CANCELLED
@@ -92,7 +94,7 @@ def test_cancel_then_charge_request_never_charges():
 # ------------------------------------------------------------------------------------------------- requests to charge
 
 
-def test_request_on_an_open_order_begins_confirming():
+def test_request_on_an_open_order_begins_confirming() -> None:
     """Its number, its card and its intent's number are in the document, and one confirm is pending (F04)."""
     story = open_order()
     assert story.ask() == OutcomePending(PAYMENT, ORDER)
@@ -107,7 +109,7 @@ def test_request_on_an_open_order_begins_confirming():
     assert effect.not_after == T0 + KEY_LIFE
 
 
-def test_request_for_an_unknown_order_makes_no_document():
+def test_request_for_an_unknown_order_makes_no_document() -> None:
     """404, and nothing is written."""
     story = Story()
     assert story.ask() is Denied.UNKNOWN
@@ -115,7 +117,7 @@ def test_request_for_an_unknown_order_makes_no_document():
 
 
 @pytest.mark.parametrize("token", ["tok_1", "pm_1", "ctoken_1"])
-def test_same_request_again_joins_whichever_process_has_it(token):
+def test_same_request_again_joins_whichever_process_has_it(token: str) -> None:
     """F02: one charge; the other request waits for the same outcome, and the document is as it was."""
     story = Story(created(), request(token))
     before = story.doc
@@ -123,32 +125,34 @@ def test_same_request_again_joins_whichever_process_has_it(token):
     assert story.doc is before
 
 
-def test_other_card_while_one_is_under_way_is_a_conflict():
+def test_other_card_while_one_is_under_way_is_a_conflict() -> None:
     """F02: at most one unsettled attempt."""
     story = confirming()
     assert story.ask("tok_2", by=B) is Conflict.UNDER_WAY
     assert len(story.doc.attempts) == 1
 
 
-def test_same_request_after_it_was_paid_is_answered_as_a_replay():
+def test_same_request_after_it_was_paid_is_answered_as_a_replay() -> None:
     """200 with the same body, never a second charge; another card is a conflict."""
     story = paid()
     assert story.ask("tok_1") == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
     assert story.ask("tok_2") is Conflict.PAID
 
 
-def test_attempt_and_intent_keep_the_api_version_that_they_began_with():
+def test_attempt_and_intent_keep_the_api_version_that_they_began_with() -> None:
     """F16: one key, one set of parameters, whatever has been deployed since."""
     story = confirming().later(minutes=2)
     newer = Context(story.now, B, NEWER_VERSION, GROUP)
     step = decide(story.doc, DUE, newer)
     step = decide(step.order, seen(REQUIRES_CARD), newer)
-    (item,) = pending(step.order)
-    assert (item.effect.send, item.effect.intent.api_version) == (2, VERSION)
-    assert step.order.attempts[0].api_version == VERSION
+    order = present(step.order)
+    (item,) = pending(order)
+    confirm = of_kind(ConfirmIntent, item.effect)
+    assert (confirm.send, confirm.intent.api_version) == (2, VERSION)
+    assert order.attempts[0].api_version == VERSION
 
 
-def test_request_that_waits_for_a_cancel_changes_nothing_while_it_waits():
+def test_request_that_waits_for_a_cancel_changes_nothing_while_it_waits() -> None:
     """It is decided again after each write: the cancel is asked for once."""
     story = awaiting()
     assert story.ask("tok_2") is Start.SUPERSEDE
@@ -160,9 +164,9 @@ def test_request_that_waits_for_a_cancel_changes_nothing_while_it_waits():
 # --------------------------------------------------------------------------------------------------------- in general
 
 
-def test_outcome_for_an_order_that_is_not_known_makes_no_document():
+def test_outcome_for_an_order_that_is_not_known_makes_no_document() -> None:
     """There is nothing to decide about."""
-    messages = [succeeded(), DUE, LOOK, listed(), declined(), refunded(), prepared()]
+    messages: list[Message] = [succeeded(), DUE, LOOK, listed(), declined(), refunded(), prepared()]
     assert Story(*messages, EventPublished(ORDER, "x"), EffectReturned(ORDER, "x")).order is None
 
 
@@ -182,14 +186,14 @@ def test_outcome_for_an_order_that_is_not_known_makes_no_document():
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_outcome_for_an_order_without_payment_changes_nothing(message):
+def test_outcome_for_an_order_without_payment_changes_nothing(message: Message) -> None:
     """No attempt was ever made: nothing can have ended."""
     story = open_order()
     before = story.doc
     assert story.tell(message).doc is before
 
 
-def test_history_is_bounded_and_keeps_the_latest():
+def test_history_is_bounded_and_keeps_the_latest() -> None:
     """A document must not grow with every retry."""
     story = open_order()
     for number in range(1, 16):
@@ -198,7 +202,7 @@ def test_history_is_bounded_and_keeps_the_latest():
     assert story.history()[-1] == "attempt 15 declined"
 
 
-def test_history_names_each_state_that_was_entered():
+def test_history_names_each_state_that_was_entered() -> None:
     """The history is the states' own names, in order."""
     story = exposed().tell(cancelled(), now_canceled())
     assert story.history() == [

@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
+from payment.core.attempts import ID_CHARS, numbered_intent, payment_id_of
 from payment.core.effects import ON_THE_WIRE, CancelIntent, ConfirmIntent, CreateIntent, RetrieveIntent
-from payment.core.intents import ID_CHARS, numbered_intent, payment_id_of
 from payment.core.messages import (
     ChargeFacts,
     IntentCreated,
     IntentPrepared,
     IntentSucceeded,
+    Message,
     RefusalReason,
     RetrieveReason,
 )
@@ -45,6 +46,7 @@ from tests.unit.core.builders import (
     now_canceled,
     of_0_1_0,
     prepared,
+    present,
     refused,
     request,
     seen,
@@ -65,15 +67,15 @@ def with_prepared_intent() -> Story:
 # ------------------------------------------------------------------------------------------------------------- names
 
 
-def test_payment_id_is_a_pure_function_of_queue_group_and_order():
+def test_payment_id_is_a_pure_function_of_queue_group_and_order() -> None:
     """Any process computes the same, and so does one that reads a restored database."""
     assert len(payment_id_of(GROUP, ORDER)) == ID_CHARS
     assert payment_id_of(GROUP, ORDER) == payment_id_of(GROUP, ORDER) == PAYMENT
     assert len({payment_id_of(group, order) for group in ("a", "b") for order in ("1", "2")}) == 4
-    assert confirming().doc.payment.id == PAYMENT
+    assert present(confirming().doc.payment).id == PAYMENT
 
 
-def test_create_is_a_pure_function_of_the_order_and_the_intents_number():
+def test_create_is_a_pure_function_of_the_order_and_the_intents_number() -> None:
     """It needs no write of its own: a restored document makes the same create again."""
     first, again = confirming().one(ConfirmIntent).intent, confirming().later(days=1).one(ConfirmIntent).intent
     assert first == again
@@ -82,7 +84,7 @@ def test_create_is_a_pure_function_of_the_order_and_the_intents_number():
     assert numbered_intent(confirming().doc, 2, confirming().context()).key == f"intent-{PAYMENT}-2"
 
 
-def test_create_of_an_old_order_is_preceded_by_a_list():
+def test_create_of_an_old_order_is_preceded_by_a_list() -> None:
     """23 h since the order came; one that 0.1.0 began may be as old as can be."""
     assert Story().later(hours=5).tell(created(), request()).one(ConfirmIntent).intent.list_after == (
         T0 + timedelta(hours=5) + CREATE_KEY_LIFE
@@ -91,7 +93,7 @@ def test_create_of_an_old_order_is_preceded_by_a_list():
     assert story.one(ConfirmIntent).intent.list_after == LONG_AGO
 
 
-def test_intents_id_reaches_the_document_together_with_the_outcome():
+def test_intents_id_reaches_the_document_together_with_the_outcome() -> None:
     """The answer is written together with the intent's id, whatever the answer was."""
     for message in (unclear(), declined(), action(), refused(), prepared(), seen(REQUIRES_CARD), succeeded()):
         assert confirming().tell(message).intent.id == "pi_1"
@@ -99,20 +101,20 @@ def test_intents_id_reaches_the_document_together_with_the_outcome():
     assert sent_twice().tell(unclear(send=2, id=None)).intent.id == "pi_1", "nor is it forgotten"
 
 
-def test_word_of_another_intent_under_the_same_number_is_not_believed():
+def test_word_of_another_intent_under_the_same_number_is_not_believed() -> None:
     """A process that wakes a day later makes another one under the forgotten key: its cancel is not this one's."""
     story = confirming().tell(action())
     before = story.doc
     story.tell(seen(CANCELED, RetrieveReason.CANCEL, id="pi_other"), seen(REQUIRES_CARD, id="pi_other"))
     assert story.doc is before
     other = IntentSucceeded(ORDER, 1, "pi_other", ChargeFacts("ch_other"))
-    assert story.tell(other).doc.kept.charge_id == "ch_other", "money that was taken is never overlooked"
+    assert present(story.tell(other).doc.kept).charge_id == "ch_other", "money that was taken is never overlooked"
 
 
 # -------------------------------------------------------------------------------------------------- the next intent
 
 
-def test_open_intent_serves_every_next_attempt():
+def test_open_intent_serves_every_next_attempt() -> None:
     """A new intent is made only after the last one is known canceled, or succeeded and given back."""
     story = confirming()
     for number in range(2, 6):
@@ -121,7 +123,7 @@ def test_open_intent_serves_every_next_attempt():
         assert story.one(ConfirmIntent).intent.number == 1
 
 
-def test_create_whose_key_replays_an_error_takes_the_next_number_by_a_write_of_its_own():
+def test_create_whose_key_replays_an_error_takes_the_next_number_by_a_write_of_its_own() -> None:
     """What it may have made was never confirmed; the next create is released by the next write."""
     story = confirming().tell(create_error())
     confirm = story.one(ConfirmIntent)
@@ -132,27 +134,27 @@ def test_create_whose_key_replays_an_error_takes_the_next_number_by_a_write_of_i
     assert story.tell(create_error(2)).one(ConfirmIntent).intent.number == 3
 
 
-def test_create_without_an_answer_repeats_its_own_number():
+def test_create_without_an_answer_repeats_its_own_number() -> None:
     """Always: what was made under the key comes back."""
     story = confirming().tell(unclear(id=None))
     assert story.one(ConfirmIntent).intent.number == 1
 
 
-def test_create_error_that_comes_after_the_id_is_known_changes_nothing():
+def test_create_error_that_comes_after_the_id_is_known_changes_nothing() -> None:
     """The same key has brought an intent: there is nothing stored but that."""
     story = sent_twice()
     before = story.doc
     assert story.tell(create_error(), create_refused()).doc is before
 
 
-def test_create_error_on_a_dead_order_settles():
+def test_create_error_on_a_dead_order_settles() -> None:
     """No intent was confirmed, and none will be."""
     story = confirming().tell(cancelled(), create_error())
     assert (story.state(), story.attempt().refusal, pending(story.doc)) == (S.REFUSED, RefusalReason.WITHHELD, ())
     assert story.intent.number == 2
 
 
-def test_create_error_while_the_intent_is_cancelled_settles():
+def test_create_error_while_the_intent_is_cancelled_settles() -> None:
     """There is nothing to cancel: it was never confirmed."""
     story = confirming().later(hours=13).tell(unclear(id=None))
     assert (story.state(), story.one(CancelIntent).intent.id) == (S.CANCELLING, None)
@@ -161,7 +163,7 @@ def test_create_error_while_the_intent_is_cancelled_settles():
     assert (story.state(), pending(story.doc)) == (S.CLOSED, ())
 
 
-def test_create_error_at_a_take_over_goes_on_with_the_next_number():
+def test_create_error_at_a_take_over_goes_on_with_the_next_number() -> None:
     """Whichever process hears of it."""
     story = taken_over().tell(create_error(), by=B)
     assert story.one(ConfirmIntent).intent.number == 2
@@ -169,7 +171,7 @@ def test_create_error_at_a_take_over_goes_on_with_the_next_number():
     assert story.tell(seen(REQUIRES_CARD), by=B).doc is before, "a look at the first number is over"
 
 
-def test_refused_create_settles_its_attempt():
+def test_refused_create_settles_its_attempt() -> None:
     """Its amount, its currency, our request: nothing was made, so nothing was charged."""
     story = confirming().tell(create_refused())
     assert (story.state(), story.ask(), pending(story.doc)) == (S.REFUSED, AmountRefused("Amount too small."), ())
@@ -177,7 +179,7 @@ def test_refused_create_settles_its_attempt():
     assert story.one(ConfirmIntent).intent.number == 1
 
 
-def test_refused_create_while_the_intent_is_cancelled_settles():
+def test_refused_create_while_the_intent_is_cancelled_settles() -> None:
     """There is nothing to cancel."""
     story = confirming().later(hours=13).tell(unclear(id=None), create_refused())
     assert (story.state(), pending(story.doc)) == (S.DECLINED, ())
@@ -186,33 +188,33 @@ def test_refused_create_while_the_intent_is_cancelled_settles():
 # ------------------------------------------------------------------------------------------ a list before the create
 
 
-def test_list_that_finds_a_charge_stops_the_create_and_is_that_attempts_success():
+def test_list_that_finds_a_charge_stops_the_create_and_is_that_attempts_success() -> None:
     """A succeeded charge that is not refunded stops it."""
     story = confirming().tell(charge_listed("ch_before_the_backup"))
     assert (story.state(), story.intent.state, story.intent.id) == (S.PAID, IntentState.SUCCEEDED, None)
     assert story.ask() == Paid(PAYMENT, ORDER, "ch_before_the_backup", replayed=True)
 
 
-def test_list_that_finds_another_attempts_charge_lets_the_create_wait():
+def test_list_that_finds_another_attempts_charge_lets_the_create_wait() -> None:
     """An old charge that is being given back: the effect is not owed again at once, but some seconds later."""
     story = of_0_1_0("refunding, on an open order").tell(request("tok_2"))
     assert story.owed(ConfirmIntent)[0].attempt == 2
     for _ in range(3):
         story.tell(charge_listed("ch_late"))
-        assert (story.state(2), story.kind) == (S.CONFIRMING, TaskKind.WATCH)
-        assert story.intent.task.due == story.now + LONGEST_RESEND_DELAY
+        assert (story.state(2), story.kind) == (S.CONFIRMING, TaskKind.RECHECK_LATER)
+        assert present(story.intent.task).due == story.now + LONGEST_RESEND_DELAY
         assert story.later(seconds=5).tell(DUE).owed(RetrieveIntent)[0].intent.number == 1
     assert story.tell(seen(REQUIRES_CARD)).owed(ConfirmIntent)[0].send == 2
 
 
-def test_list_of_another_process_that_finds_a_known_charge_changes_nothing():
+def test_list_of_another_process_that_finds_a_known_charge_changes_nothing() -> None:
     """Only the holder of the effect waits."""
     story = of_0_1_0("refunding, on an open order").tell(request("tok_2"))
     before = story.doc
     assert story.tell(charge_listed("ch_late"), by=B).doc is before
 
 
-def test_list_that_finds_a_known_charge_after_the_end_changes_nothing():
+def test_list_that_finds_a_known_charge_after_the_end_changes_nothing() -> None:
     """Nothing is in flight for the intent any more."""
     story = of_0_1_0("refunding, on an open order").tell(request("tok_2"), declined(attempt=2))
     before = story.doc
@@ -222,7 +224,7 @@ def test_list_that_finds_a_known_charge_after_the_end_changes_nothing():
 # ----------------------------------------------------------------------------------------- intents prepared in advance
 
 
-def test_prepared_intent_is_created_when_its_order_comes():
+def test_prepared_intent_is_created_when_its_order_comes() -> None:
     """`STRIPE_PREPARE`: then paying is one call."""
     story = with_prepared_intent()
     effect = story.one(CreateIntent)
@@ -238,27 +240,27 @@ def test_prepared_intent_is_created_when_its_order_comes():
     assert story.one(ConfirmIntent).intent.id == "pi_1"
 
 
-def test_intent_is_not_prepared_where_that_is_off_or_the_order_can_not_be_paid():
+def test_intent_is_not_prepared_where_that_is_off_or_the_order_can_not_be_paid() -> None:
     """Off by default; and an order that is over needs none."""
     assert Story(created()).doc.payment is None
     assert Story(cancelled(), created(), prepare=True).doc.payment is None
     assert Story(created(expires_at=T0), prepare=True).doc.payment is None
 
 
-def test_prepared_intent_is_told_by_another_process():
+def test_prepared_intent_is_told_by_another_process() -> None:
     """Only its holder's task is over; the id counts."""
     story = with_prepared_intent().tell(prepared(), by=B)
     assert (story.intent.id, story.kind) == ("pi_1", TaskKind.CREATE)
 
 
-def test_first_request_takes_a_create_that_is_still_in_flight_along():
+def test_first_request_takes_a_create_that_is_still_in_flight_along() -> None:
     """The confirm's own create brings the same intent: one effect."""
     story = with_prepared_intent().tell(request())
     assert story.one(ConfirmIntent).intent.number == 1
     assert story.tell(prepared()).one(ConfirmIntent).intent.id == "pi_1"
 
 
-def test_lost_create_is_repeated_while_the_order_is_open():
+def test_lost_create_is_repeated_while_the_order_is_open() -> None:
     """By any process, once its lease is over."""
     story = with_prepared_intent().due(by=B)
     assert story.pending_of(story.one(CreateIntent)).holder == B
@@ -266,7 +268,7 @@ def test_lost_create_is_repeated_while_the_order_is_open():
     assert pending(story.dead().tell(DUE).doc) == ()
 
 
-def test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten():
+def test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten() -> None:
     """F34: a process that wakes a day later would make a second intent. The first request creates it, after a list."""
     story = with_prepared_intent().later(hours=22).due(by=B)
     assert story.one(CreateIntent).not_after == T0 + CREATE_KEY_LIFE
@@ -275,19 +277,19 @@ def test_create_ahead_of_a_request_is_not_repeated_once_its_key_may_be_forgotten
     assert story.one(ConfirmIntent).id_first
 
 
-def test_lost_create_is_not_repeated_where_its_intent_is_known():
+def test_lost_create_is_not_repeated_where_its_intent_is_known() -> None:
     """Another process has told its id."""
     story = with_prepared_intent().tell(prepared(), by=B).due(by=B)
     assert pending(story.doc) == ()
 
 
-def test_cancelled_order_needs_no_prepared_intent():
+def test_cancelled_order_needs_no_prepared_intent() -> None:
     """Nothing was confirmed: there is nothing to cancel."""
     story = with_prepared_intent().tell(cancelled())
     assert (pending(story.doc), story.doc.due) == ((), None)
 
 
-def test_prepared_creates_error_takes_the_next_number():
+def test_prepared_creates_error_takes_the_next_number() -> None:
     """The first request makes it."""
     story = with_prepared_intent().tell(create_error())
     assert pending(story.doc) == ()
@@ -295,7 +297,7 @@ def test_prepared_creates_error_takes_the_next_number():
     assert story.one(ConfirmIntent).intent.number == 2
 
 
-def test_prepared_create_that_is_refused_leaves_it_to_the_first_request():
+def test_prepared_create_that_is_refused_leaves_it_to_the_first_request() -> None:
     """Stripe says so again, and then there is a client to answer."""
     story = with_prepared_intent().tell(create_refused())
     assert pending(story.doc) == ()
@@ -303,7 +305,7 @@ def test_prepared_create_that_is_refused_leaves_it_to_the_first_request():
     assert isinstance(story.tell(create_refused()).ask(), AmountRefused)
 
 
-def test_prepared_create_that_a_list_stops_is_left_to_the_first_request():
+def test_prepared_create_that_a_list_stops_is_left_to_the_first_request() -> None:
     """After a restore: the order was paid, and the request that comes will find its charge."""
     story = with_prepared_intent()
     before = story.doc
@@ -321,7 +323,7 @@ def old_order(**later: float) -> Story:
     return with_prepared_intent().later(**(later or {"hours": 25})).tell(request(), by=B)
 
 
-def test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts():
+def test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_lasts() -> None:
     """F34: two processes could get two intents from one create; the document takes one. A young order needs none."""
     young = Story(created()).later(hours=6).tell(request())
     assert not young.one(ConfirmIntent).id_first
@@ -335,7 +337,7 @@ def test_id_is_written_first_where_the_key_may_be_forgotten_while_the_attempt_la
     assert story.pending_of(effect).holder == B
 
 
-def test_age_of_an_order_is_not_known_where_a_clock_was_wrong():
+def test_age_of_an_order_is_not_known_where_a_clock_was_wrong() -> None:
     """F38: an attempt that began before its order came; within the tolerance it did not."""
     assert Story(created()).later(minutes=-5).tell(request()).one(ConfirmIntent).intent.list_after == T0 + (
         CREATE_KEY_LIFE
@@ -344,7 +346,7 @@ def test_age_of_an_order_is_not_known_where_a_clock_was_wrong():
     assert (effect.intent.list_after, effect.id_first) == (LONG_AGO, True)
 
 
-def test_outdated_creates_answer_changes_nothing():
+def test_outdated_creates_answer_changes_nothing() -> None:
     """F34: a process that was paused for a day hears of the intent it made; another one may use a new one by now."""
     story = old_order()
     before = story.doc
@@ -357,22 +359,22 @@ def test_outdated_creates_answer_changes_nothing():
     assert story.one(ConfirmIntent).intent.id == "pi_new"
 
 
-def test_create_that_is_still_asked_for_is_believed_however_old():
+def test_create_that_is_still_asked_for_is_believed_however_old() -> None:
     """All processes stood for a day, and nothing else has begun meanwhile."""
     assert with_prepared_intent().later(hours=25).tell(prepared()).intent.id == "pi_1"
 
 
-def test_created_intent_of_a_send_that_is_over_is_no_send():
+def test_created_intent_of_a_send_that_is_over_is_no_send() -> None:
     """A take-over looks at it; a late answer of an earlier send changes nothing but the id."""
     story = old_order().due(by=A)
     before = story.doc
     assert story.tell(intent_created(), by=B).doc is before
-    assert story.kind is TaskKind.LOOK
+    assert story.kind is TaskKind.RETRIEVE
     story = old_order().tell(unclear(id=None), by=B)
     assert (story.attempt().sends, story.tell(intent_created(), by=B).one(ConfirmIntent).send) == (2, 2)
 
 
-def test_created_intent_of_an_order_that_is_over_is_not_confirmed():
+def test_created_intent_of_an_order_that_is_over_is_not_confirmed() -> None:
     """Never sent, so nothing is owed; one that was sent before is cancelled."""
     story = old_order().tell(cancelled(), intent_created(), by=B)
     assert (story.state(), story.attempt().refusal, pending(story.doc)) == (S.REFUSED, RefusalReason.WITHHELD, ())
@@ -384,27 +386,27 @@ def test_created_intent_of_an_order_that_is_over_is_not_confirmed():
 # -------------------------------------------------------------------------------------------------- at rest, and over
 
 
-def test_intent_whose_secret_never_left_is_not_watched():
+def test_intent_whose_secret_never_left_is_not_watched() -> None:
     """It can't be confirmed by anybody but us."""
     for message in (declined(), refused(), create_refused()):
         assert pending(confirming().tell(message).doc) == ()
 
 
-def test_canceled_or_succeeded_intent_is_at_rest():
+def test_canceled_or_succeeded_intent_is_at_rest() -> None:
     """It can never charge again."""
     assert pending(cancelling().tell(now_canceled()).doc) == ()
     assert confirming().tell(succeeded()).intent.task is None
 
 
-def test_at_rest_look_that_was_taken_over_is_judged_by_its_holder():
+def test_at_rest_look_that_was_taken_over_is_judged_by_its_holder() -> None:
     """F34: the first process's answer is no word of the second's look."""
     story = looked_at().tell(seen(REQUIRES_CARD)).due(by=A).due(by=B)
     before = story.doc
     assert story.tell(seen(REQUIRES_ACTION), by=A).doc is before
-    assert story.tell(seen(REQUIRES_ACTION), by=B).kind is TaskKind.WATCH
+    assert story.tell(seen(REQUIRES_ACTION), by=B).kind is TaskKind.RECHECK_LATER
 
 
-def test_canceled_exposed_intent_is_believed_whoever_says_so():
+def test_canceled_exposed_intent_is_believed_whoever_says_so() -> None:
     """It is a fence: the next attempt has the next intent."""
     story = looked_at().tell(seen(REQUIRES_CARD)).tell(seen(CANCELED), by=B)
     assert (story.intent.state, pending(story.doc)) == (IntentState.CANCELED, ())
@@ -412,7 +414,7 @@ def test_canceled_exposed_intent_is_believed_whoever_says_so():
     assert story.one(ConfirmIntent).intent.number == 2
 
 
-def test_confirming_attempt_whose_intent_was_canceled_names_no_authentication():
+def test_confirming_attempt_whose_intent_was_canceled_names_no_authentication() -> None:
     """Nobody was asked to authenticate."""
     story = confirming().tell(unexpected(CANCELED))
     reply = story.ask()
@@ -421,7 +423,7 @@ def test_confirming_attempt_whose_intent_was_canceled_names_no_authentication():
 
 
 @pytest.mark.parametrize("message", [prepared(), declined(), seen(REQUIRES_CARD), succeeded(), create_error()])
-def test_word_of_an_intent_for_an_order_without_one_changes_nothing(message):
+def test_word_of_an_intent_for_an_order_without_one_changes_nothing(message: Message) -> None:
     """A restored document may know less than the world: only a look that it asks for tells it."""
     story = Story(created())
     before = story.doc

@@ -103,7 +103,7 @@ class Payments(RuleBasedStateMachine):
         stripe = self.world.stripe
         stripe.happen(stripe.in_status(IntentStatus.PROCESSING)[-1], what)
 
-    @precondition(lambda self: self.world.stripe.intents)
+    @precondition(lambda self: bool(self.world.stripe.intents))
     @rule(which=ANY)
     def an_operator_cancels_an_intent(self, which: int) -> None:
         intents = list(self.world.stripe.intents.values())
@@ -115,7 +115,7 @@ class Payments(RuleBasedStateMachine):
         self.refunded_by_hand = True
         self.world.stripe.refund(self.world.stripe.kept()[0].id)
 
-    @precondition(lambda self: [charge for charge in self.world.stripe.charges if charge.refund])
+    @precondition(lambda self: any(charge.refund for charge in self.world.stripe.charges))
     @rule(which=ANY)
     def a_bank_returns_a_refund(self, which: int) -> None:
         given_back = [charge for charge in self.world.stripe.charges if charge.refund]
@@ -165,8 +165,8 @@ class Payments(RuleBasedStateMachine):
                 world.perform(world.idle()[0], will, answer)
                 if world.mail:
                     world.deliver(0)
-            elif world.order.due is not None:
-                world.advance(max(world.order.due - world.now, timedelta(0)))
+            elif world.doc.due is not None:
+                world.advance(max(world.doc.due - world.now, timedelta(0)))
                 world.decide(Due(ORDER), world.process(client))
 
     @rule(client=CLIENTS)
@@ -198,24 +198,24 @@ class Payments(RuleBasedStateMachine):
                     world.perform(work, "charged", "withdrawn")
                 while world.mail:
                     world.deliver(0)
-            at = min((at for at in (world.order.due, world.order.recheck) if at is not None), default=None)
+            at = min((at for at in (world.doc.due, world.doc.recheck) if at is not None), default=None)
             if at is None or self.is_given_up():
                 world.advance(WIRE)  # whatever is still on the wire lands now, and no process sees it
                 break
-            late = LATE_SWEEP if world.order.holder is None else timedelta(0)
+            late = LATE_SWEEP if world.doc.holder is None else timedelta(0)
             world.advance(max(at - world.now, timedelta(0)) + late)
             world.decide(Due(ORDER), world.process("web-1"))
         assert at is None or self.is_given_up(), "it never comes to rest"
 
     def is_given_up(self) -> bool:
         """Whether all that is owed is the look at charges whose refunds have failed too often: an alarm stands."""
-        owed = [attempt for attempt in self.world.order.attempts if attempt.task or attempt.recheck]
-        tasks = [self.world.order.intent and self.world.order.intent.task]
-        tasks += [event.task for event in self.world.order.outbox]
+        owed = [attempt for attempt in self.world.doc.attempts if attempt.task or attempt.recheck]
+        tasks = [self.world.doc.intent and self.world.doc.intent.task]
+        tasks += [event.task for event in self.world.doc.outbox]
         return bool(owed) and not any(tasks) and all(is_given_up(attempt) for attempt in owed)
 
     def check_laws(self) -> None:
-        order, stripe = self.world.order, self.world.stripe
+        order, stripe = self.world.doc, self.world.stripe
         given_up = {attempt.charge_id for attempt in order.attempts if is_given_up(attempt)}
         # What an operator gave back of a payment is not looked for, so neither is its failure.
         kept = [charge.id for charge in stripe.kept() if charge.id not in given_up]
@@ -273,7 +273,7 @@ TURNS = [
 
 
 @pytest.mark.parametrize("cancel", [False, True], ids=["", "cancelled"])
-def test_every_course_of_four_turns_keeps_the_laws(cancel):
+def test_every_course_of_four_turns_keeps_the_laws(cancel: bool) -> None:
     """All of them; then another card is tried, perhaps the order cancelled, and what is late lands (F18, F24)."""
     for turns in itertools.product(TURNS, repeat=4):
         world = Payments()
@@ -335,8 +335,8 @@ def course(payments: Payments, chance: random.Random, steps: int) -> None:
             world.land(chance.randrange(len(world.on_wire)))
         elif what < 0.86:
             payments.a_process_dies_and_starts_again(client)
-        elif what < 0.92 and world.order.due is not None:
-            world.advance(max(world.order.due - world.now, timedelta(0)))
+        elif what < 0.92 and world.doc.due is not None:
+            world.advance(max(world.doc.due - world.now, timedelta(0)))
             world.decide(Due(ORDER), world.process(client))
         elif what < 0.96:
             world.advance(chance.choice(SPAN_CHOICES))
@@ -348,7 +348,7 @@ def course(payments: Payments, chance: random.Random, steps: int) -> None:
 
 @pytest.mark.parametrize("kind", [Payments, RestoredPayments])
 @pytest.mark.parametrize("seed", range(0, 200, 50))
-def test_long_courses_by_chance_keep_the_laws(kind, seed):
+def test_long_courses_by_chance_keep_the_laws(kind: type[Payments], seed: int) -> None:
     """Fifty courses of eighty steps from each seed on."""
     for each in range(seed, seed + 50):
         payments = kind()

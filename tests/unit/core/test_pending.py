@@ -1,5 +1,7 @@
 """What the world still owes an order, read off its document, and the deadline that is stored for it."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from payment.core.effects import (
     CancelIntent,
     ConfirmIntent,
     CreateIntent,
+    Effect,
     FindRefund,
     ListCharges,
     PublishEvent,
@@ -42,6 +45,7 @@ from tests.unit.core.builders import (
     given_back,
     looked_at,
     of_0_1_0,
+    of_kind,
     open_order,
     paid,
     refund_blocked,
@@ -69,28 +73,28 @@ FIRST_OWED = {
     S.REFUNDED: [PublishEvent],
     S.CHARGED_BACK: [PublishEvent],
 }
-BY_TASK = {
+BY_TASK: dict[TaskKind, tuple[Callable[[], Story], type[Effect]]] = {
     TaskKind.CREATE: (lambda: Story(created(), prepare=True), CreateIntent),
     TaskKind.CONFIRM: (sent_twice, ConfirmIntent),
-    TaskKind.LOOK: (taken_over, RetrieveIntent),
+    TaskKind.RETRIEVE: (taken_over, RetrieveIntent),
     TaskKind.CANCEL: (cancelling, CancelIntent),
     TaskKind.LIST: (lambda: of_0_1_0("charging"), ListCharges),
     TaskKind.REFUND: (refunding, RefundCharge),
-    TaskKind.LOOK_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
-    TaskKind.RECHECK: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
+    TaskKind.FIND_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
+    TaskKind.RECHECK_REFUND: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
     TaskKind.PUBLISH: (paid, PublishEvent),
-    TaskKind.WATCH: (refund_blocked, RecheckLater),
+    TaskKind.RECHECK_LATER: (refund_blocked, RecheckLater),
 }
 
 
 @pytest.mark.parametrize("state", S)
-def test_each_state_owes_what_its_row_says(state):
+def test_each_state_owes_what_its_row_says(state: S) -> None:
     """The last column of the protocol's table."""
     assert [type(item.effect) for item in pending(BY_STATE[state]().doc)] == FIRST_OWED[state]
 
 
 @pytest.mark.parametrize("kind", TaskKind)
-def test_each_task_is_an_effect_of_its_own(kind):
+def test_each_task_is_an_effect_of_its_own(kind: TaskKind) -> None:
     """No task is there for nothing; `due` is there because something is pending."""
     story, effect = BY_TASK[kind]
     order = story().doc
@@ -101,21 +105,21 @@ def test_each_task_is_an_effect_of_its_own(kind):
 
 
 @pytest.mark.parametrize("story", [confirming, looked_at, cancelling, exposed, open_order, given_back])
-def test_due_is_there_exactly_when_something_is_pending(story):
+def test_due_is_there_exactly_when_something_is_pending(story: Callable[[], Story]) -> None:
     """An index finds by it whatever any process has to look at."""
     order = story().doc
     assert (order.due is not None) == bool(pending(order))
 
 
-def test_order_without_payment_owes_nothing():
+def test_order_without_payment_owes_nothing() -> None:
     """No look, no deadline."""
     assert (pending(open_order().doc), open_order().doc.due) == ((), None)
 
 
-def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave():
+def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave() -> None:
     """Its parameters are the order's own; its window closes with the attempt's age or the order."""
     (item,) = pending(confirming().doc)
-    effect = item.effect
+    effect = of_kind(ConfirmIntent, item.effect)
     assert (item.at, item.holder) == (confirming().doc.due, A)
     assert (effect.order_id, effect.payment_id, effect.attempt, effect.send) == (ORDER, PAYMENT, 1, 1)
     assert (effect.issued_at, effect.not_before) == (T0, T0)
@@ -123,7 +127,7 @@ def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave():
     assert effect.id == f"confirm:{ORDER}:1"
 
 
-def test_effects_of_an_intent_are_known_by_its_number():
+def test_effects_of_an_intent_are_known_by_its_number() -> None:
     """An answer about one intent can't be taken for another's."""
     ids = {
         Story(created(), prepare=True).one(CreateIntent).id,
@@ -133,7 +137,7 @@ def test_effects_of_an_intent_are_known_by_its_number():
     assert ids == {f"create:{ORDER}:1", f"retrieve:{ORDER}:1", f"cancel:{ORDER}:1"}
     assert cancelling().one(CancelIntent).not_before == T0
     story = Story(created(), prepare=True)
-    effects = [
+    effects: list[Effect] = [
         story.one(CreateIntent),
         taken_over().one(RetrieveIntent),
         cancelling().one(CancelIntent),
@@ -142,16 +146,16 @@ def test_effects_of_an_intent_are_known_by_its_number():
     assert {effect.order_id for effect in effects} == {ORDER}
 
 
-def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight():
+def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight() -> None:
     """F20: a watch in its place, due when any call must have ended, so that its holder cancels the effect."""
     story = confirming().tell(cancelled())
     (item,) = pending(story.doc)
     assert (item.effect, item.holder, item.at) == (RecheckLater(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
-    assert item.effect.id == f"watch:{ORDER}:intent"
-    assert refund_blocked().one(RecheckLater).id == f"watch:{ORDER}:attempt 1"
+    assert item.effect.id == f"recheck-later:{ORDER}:intent"
+    assert refund_blocked().one(RecheckLater).id == f"recheck-later:{ORDER}:attempt 1"
 
 
-def test_refund_and_its_look_are_of_one_key():
+def test_refund_and_its_look_are_of_one_key() -> None:
     """F23: under the version of the attempt that charged."""
     story = refunding()
     refund = story.one(RefundCharge)
@@ -162,14 +166,14 @@ def test_refund_and_its_look_are_of_one_key():
     assert of_0_1_0("charging").one(ListCharges).id == f"list:{ORDER}:1"
 
 
-def test_event_is_known_by_subject_and_payment_together():
+def test_event_is_known_by_subject_and_payment_together() -> None:
     """F42: the two events of one payment share its id."""
     effect = paid().one(PublishEvent)
     assert effect.message_id == f"{PAYMENT_CREATED}:{PAYMENT}"
     assert effect.id == f"publish:{effect.message_id}"
 
 
-def test_one_effect_never_hides_another():
+def test_one_effect_never_hides_another() -> None:
     """A refund, a confirm and an event are owed side by side; `due` is the earliest."""
     story = of_0_1_0("refunding, on an open order").later(seconds=2).tell(request("tok_2"))
     assert {type(item.effect) for item in pending(story.doc)} == {RefundCharge, ConfirmIntent}
@@ -178,26 +182,26 @@ def test_one_effect_never_hides_another():
     assert paid().tell(cancelled(), CREATED_IS_OUT).one(RefundCharge).charge_id == "ch_1"
 
 
-def test_deadline_put_on_again_changes_nothing():
+def test_deadline_put_on_again_changes_nothing() -> None:
     """`due` and `holder` are derived: a document that is written has them already."""
     for state in S:
         order = BY_STATE[state]().doc
         assert with_deadline(order) == order
 
 
-def test_holder_is_the_client_whose_lease_ends_first():
+def test_holder_is_the_client_whose_lease_ends_first() -> None:
     """A process that starts finds its client id's work by it; a watch has none."""
     assert (confirming().doc.holder, awaiting().doc.holder, taken_over().doc.holder) == ("web-1", None, "web-2")
 
 
-def test_document_keeps_no_empty_fields():
+def test_document_keeps_no_empty_fields() -> None:
     """It is read by people too, and `due` is a sparse index: an absent field is not stored."""
     plain = msgspec.to_builtins(open_order().doc)
     assert {"due", "holder", "payment", "outbox"}.isdisjoint(plain)
     assert plain["_id"] == ORDER
 
 
-def test_watch_of_an_awaiting_order_holds_no_process():
+def test_watch_of_an_awaiting_order_holds_no_process() -> None:
     """Any process may take it at its time."""
     story = looked_at().tell(seen(REQUIRES_ACTION), action())
     (item,) = pending(story.doc)
@@ -205,6 +209,6 @@ def test_watch_of_an_awaiting_order_holds_no_process():
     assert story.due(by=B).doc.holder == "web-2"
 
 
-def test_story_without_order_owes_nothing():
+def test_story_without_order_owes_nothing() -> None:
     """The stories of these tests begin with nothing."""
     assert Story().order is None

@@ -4,12 +4,13 @@ Most of them no world could produce. What must be true of every document and ste
 message raises: `decide` is total.
 """
 
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 
 import hypothesis.strategies as st
 from hypothesis import example, given, settings
 
-from payment.core.decide import decide
+from payment.core.decide import Step, decide
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED
 from payment.core.messages import (
     ActionRequired,
@@ -39,6 +40,7 @@ from payment.core.messages import (
     IntentSucceeded,
     LeaseRenewed,
     ListedCharge,
+    Message,
     OrderCancelled,
     OrderCreated,
     RecheckRequested,
@@ -49,7 +51,7 @@ from payment.core.messages import (
     RefusalReason,
     RetrieveReason,
 )
-from payment.core.order import UNSETTLED, AttemptState
+from payment.core.order import UNSETTLED, AttemptState, Order
 from payment.core.pending import pending
 from payment.core.replies import OutcomePending, Paid, RequiresAction, Start, payment_status
 from payment.core.schedule import (
@@ -74,9 +76,14 @@ from tests.unit.core.builders import (
     B,
     created,
     of_0_1_0,
+    present,
     request,
 )
 from tests.unit.core.checks import check_step
+
+Strategy = st.SearchStrategy
+Turn = tuple[Message, str, timedelta]
+"""A message, the process that decides it, and the time since the message before."""
 
 ID = st.just(ORDER)
 NUMBER = st.integers(0, 4)
@@ -108,12 +115,12 @@ EFFECT = st.sampled_from(
 )
 
 
-def of_intent(build):
+def of_intent(build: Callable[[Strategy[int], Strategy[str]], Strategy[Message]]) -> Strategy[Message]:
     """A message about one of the intents, with the id that this intent has."""
     return INTENT.flatmap(lambda number: build(st.just(number), st.just(f"pi_{number}")))
 
 
-def seen(number, intent_id):
+def seen(number: Strategy[int], intent_id: Strategy[str]) -> Strategy[IntentRetrieved]:
     open_statuses = [status for status in IntentStatus if status is not IntentStatus.SUCCEEDED]
     attempt, failure = st.none() | NUMBER, st.none() | FAILURE
     reason = st.sampled_from(RetrieveReason)
@@ -170,11 +177,13 @@ STEPS = st.lists(
     st.tuples(MESSAGE, st.sampled_from([A, A, A_AGAIN, B]), st.sampled_from(SPANS * 3 + JUMPS)), max_size=30
 )
 NOW = timedelta(0)
-PAYABLE = [(created(), A, NOW), (request(), A, NOW)]
+PAYABLE: list[Turn] = [(created(), A, NOW), (request(), A, NOW)]
 SEVERAL = settings(max_examples=100, deadline=None)
 
 
-def walk(steps, order=None, now=T0, *, prepare=False):
+def walk(
+    steps: list[Turn], order: Order | None = None, now: datetime = T0, *, prepare: bool = False
+) -> Iterator[tuple[Message, Context, Order | None, Step]]:
     """Each step's message, context, the order before and after, and the reply."""
     for message, process, span in steps:
         now += span
@@ -187,7 +196,7 @@ def walk(steps, order=None, now=T0, *, prepare=False):
 @given(STEPS, st.booleans())
 @settings(max_examples=250, deadline=None)
 @example([(Due(ORDER), A, NOW), (EventPublished(ORDER, "x"), A, NOW)], False)
-def test_any_sequence_keeps_every_document_and_step_right(steps, prepare):
+def test_any_sequence_keeps_every_document_and_step_right(steps: list[Turn], prepare: bool) -> None:
     """`check_step` after each: `due` is the earliest pending, one is kept, the rest is given back (F01, F02)."""
     for _, _, before, step in walk(PAYABLE + steps, prepare=prepare):
         check_step(before, step.order)
@@ -197,7 +206,7 @@ def test_any_sequence_keeps_every_document_and_step_right(steps, prepare):
 
 @given(st.sampled_from(sorted(DOCUMENTS)), STEPS)
 @settings(max_examples=150, deadline=None)
-def test_any_sequence_keeps_every_document_of_0_1_0_right(name, steps):
+def test_any_sequence_keeps_every_document_of_0_1_0_right(name: str, steps: list[Turn]) -> None:
     """They are carried on by the same core."""
     story = of_0_1_0(name)
     for _, _, before, step in walk(steps, story.doc, story.now):
@@ -206,67 +215,69 @@ def test_any_sequence_keeps_every_document_of_0_1_0_right(name, steps):
 
 @given(STEPS)
 @SEVERAL
-def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps):
+def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps: list[Turn]) -> None:
     """Paid only where the document says paid, by an order that is not cancelled; pending only with an open attempt."""
     for message, context, _, step in walk(PAYABLE + steps):
         assert (step.reply is not None) == isinstance(message, ChargeRequested)
         if isinstance(step.reply, Paid):
-            assert not step.order.cancelled
-            assert step.reply.stripe_id == step.order.kept.charge_id
+            order = present(step.order)
+            assert not order.cancelled
+            assert step.reply.stripe_id == present(order.kept).charge_id
         if isinstance(step.reply, OutcomePending | RequiresAction):
-            assert step.order.unsettled is not None
+            assert present(step.order).unsettled is not None
         if isinstance(step.reply, RequiresAction):
-            assert step.order.open_at(context.at)
+            assert present(step.order).open_at(context.now)
         if isinstance(step.reply, Start):
-            assert step.order.due is not None, "what it waits for will come"
+            assert present(step.order).due is not None, "what it waits for will come"
         if step.order is not None:
-            payment_status(step.order, context.at)
+            payment_status(step.order, context.now)
 
 
 @given(STEPS)
 @SEVERAL
-def test_any_sequence_makes_a_cancelled_order_unpayable(steps):
+def test_any_sequence_makes_a_cancelled_order_unpayable(steps: list[Turn]) -> None:
     """Cancel wins at any time: from then on no confirm, no new attempt, no kept charge (F19, F20, F22)."""
     steps = [*PAYABLE, *steps[:12], (OrderCancelled(ORDER, 1), B, NOW), *steps[12:]]
     for _, _, before, step in walk(steps):
         if before is not None and before.cancelled:
-            assert len(step.order.attempts) == len(before.attempts)
-            assert (step.order.payment and step.order.payment.kept) == (before.payment and before.payment.kept)
-            assert not any(attempt.state is AttemptState.PAID for attempt in step.order.attempts)
+            after = present(step.order)
+            assert len(after.attempts) == len(before.attempts)
+            assert (after.payment and after.payment.kept) == (before.payment and before.payment.kept)
+            assert not any(attempt.state is AttemptState.PAID for attempt in after.attempts)
 
 
 @given(STEPS)
 @SEVERAL
-def test_any_sequence_counts_a_send_only_while_its_key_is_young(steps):
+def test_any_sequence_counts_a_send_only_while_its_key_is_young(steps: list[Turn]) -> None:
     """Each send is counted before `not_after`, within the key's life, on an open order (F17, F38)."""
     for _, context, before, step in walk(PAYABLE + steps):
         sends = {attempt.number: attempt.sends for attempt in before.attempts} if before else {}
         for attempt in step.order.attempts if step.order else ():
             if attempt.sends > sends.get(attempt.number, 0):
-                assert context.at < attempt.not_after <= attempt.first_sent + KEY_LIFE
-                assert step.order.open_at(context.at)
+                assert context.now < attempt.not_after <= attempt.first_sent + KEY_LIFE
+                assert present(step.order).open_at(context.now)
 
 
 @given(STEPS)
 @SEVERAL
-def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(steps):
+def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(steps: list[Turn]) -> None:
     """No task is written further off than the longest delay, so that none is lost to a clock that was wrong (F38)."""
     latest = max(LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY, LEASE + LONGEST_RESEND_DELAY)
     for _, context, before, step in walk(PAYABLE + steps):
         old = {item.at for item in pending(before)} if before else set()
         for item in pending(step.order) if step.order else ():
-            assert item.at in old or item.at <= context.at + latest
-        if step.order and step.order.due and step.order.due > context.at + LONGEST_DELAY:
-            after = decide(step.order, Due(ORDER), context).order
-            assert after.due is None or after.due <= context.at + latest
+            assert item.at in old or item.at <= context.now + latest
+        if step.order and step.order.due and step.order.due > context.now + LONGEST_DELAY:
+            after = present(decide(step.order, Due(ORDER), context).order)
+            assert after.due is None or after.due <= context.now + latest
         for attempt in step.order.attempts if step.order else ():
             if attempt.recheck is not None and (before is None or attempt not in before.attempts):
-                assert attempt.recheck <= context.at + LONGEST_RECHECK
+                assert attempt.recheck <= context.now + LONGEST_RECHECK
 
 
 @given(STEPS)
 @SEVERAL
-def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps):
+def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps: list[Turn]) -> None:
     """F01, F08: platform events and outcomes that settled something are idempotent."""
     once = (OrderCreated, OrderCancelled, CardDeclined, ChargeRefunded, IntentPrepared, ActionRequired)
     for message, context, _, step in walk(PAYABLE + steps):
@@ -276,17 +287,17 @@ def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps):
 
 @given(STEPS)
 @SEVERAL
-def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps):
+def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps: list[Turn]) -> None:
     """Whatever came before: once the intent of an order that is over is known canceled, no attempt is unsettled."""
     *_, (_, context, _, step) = walk(PAYABLE + steps)
-    order = step.order
-    late = Context(max(context.at, order.expires_at), B, VERSION, GROUP)
-    intent_id = order.intent.id or "pi_9"
-    canceled = IntentRetrieved(ORDER, order.intent.number, intent_id, RetrieveReason.CANCEL, IntentStatus.CANCELED)
-    order = decide(order, canceled, late).order
+    order = present(step.order)
+    intent = present(order.intent)
+    late = Context(max(context.now, present(order.expires_at)), B, VERSION, GROUP)
+    canceled = IntentRetrieved(ORDER, intent.number, intent.id or "pi_9", RetrieveReason.CANCEL, IntentStatus.CANCELED)
+    order = present(decide(order, canceled, late).order)
     assert order.unsettled is None
     assert all(attempt.state not in UNSETTLED for attempt in order.attempts)
-    assert order.intent.task is None
+    assert present(order.intent).task is None
 
 
 REFUNDS = st.one_of(
@@ -312,9 +323,9 @@ REFUNDS = st.one_of(
     )
 )
 @settings(max_examples=250, deadline=None)
-def test_any_sequence_of_refund_outcomes_keeps_every_document_right(steps):
+def test_any_sequence_of_refund_outcomes_keeps_every_document_right(steps: list[Turn]) -> None:
     """F44: a cancelled order's charge is refunded, fails, is charged back, in whatever order that is heard."""
-    paid = [(created(), A, NOW), (request(), A, NOW)]
+    paid: list[Turn] = [(created(), A, NOW), (request(), A, NOW)]
     paid += [(IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1")), A, NOW), (OrderCancelled(ORDER, 1), A, NOW)]
     for _, _, before, step in walk(paid + steps):
         check_step(before, step.order)

@@ -1,5 +1,6 @@
 """What was given back is rechecked, and what is given back no longer begins anew, as transcripts (F44)."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -38,6 +39,7 @@ from tests.unit.core.builders import (
     PAYMENT,
     REFUNDED_IS_OUT,
     B,
+    Story,
     blocked,
     cancelled,
     charged_back,
@@ -47,6 +49,7 @@ from tests.unit.core.builders import (
     given_back_by_hand,
     of_0_1_0,
     paid,
+    present,
     refund_blocked,
     refund_error_stored,
     refund_failed,
@@ -63,17 +66,17 @@ S = AttemptState
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def at_rest():
+def at_rest() -> Story:
     """Given back, and both events are out."""
     return given_back().tell(REFUNDED_IS_OUT)
 
 
-def events(story):
+def events(story: Story) -> list[tuple[str, str | None]]:
     """Subject and refund or dispute of each event, in their order."""
     return [(event.subject, event.refund_id or event.dispute_id) for event in story.doc.outbox]
 
 
-def publish_all(story):
+def publish_all(story: Story) -> list[str]:
     """Every event goes out, one after the other. Returns their message ids."""
     ids = []
     while effects := story.owed(PublishEvent):
@@ -85,7 +88,7 @@ def publish_all(story):
 # ------------------------------------------------------------------------------------------------------- the rechecks
 
 
-def test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days():
+def test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days() -> None:
     """F44: a bank returns a refund for up to 30 days; after that nothing is owed any more."""
     story, since = at_rest(), at_rest().now
     for after in RECHECKS:
@@ -99,18 +102,18 @@ def test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days():
     assert (story.state(), story.doc.format) == (S.REFUNDED, FORMAT_OF_0_2_0)
 
 
-def test_recheck_burdens_no_sweep_over_what_is_due_soon():
+def test_recheck_burdens_no_sweep_over_what_is_due_soon() -> None:
     """It is no pending effect: an order that waits for it alone has no `due`."""
     story = at_rest()
     assert pending(story.doc) == ()
     (waiting,) = rechecks(story.doc)
     assert (waiting.at, waiting.holder) == (story.doc.recheck, None)
-    assert waiting.effect.id == f"watch:{ORDER}:recheck 1"
+    assert waiting.effect.id == f"recheck-later:{ORDER}:recheck 1"
     before = story.doc
     assert story.later(minutes=59).tell(DUE).doc is before
 
 
-def test_recheck_that_is_lost_is_made_again():
+def test_recheck_that_is_lost_is_made_again() -> None:
     """F32, F33: it is a task like any other while it is in flight."""
     story = at_rest().recheck()
     effect = story.one(RecheckRefund)
@@ -119,10 +122,10 @@ def test_recheck_that_is_lost_is_made_again():
     assert story.tell(DUE, by=B).one(RecheckRefund) == effect
     assert story.later(seconds=40).tell(LeaseRenewed(ORDER, (effect.id,)), by=B).doc.due == story.now + LEASE
     assert story.tell(stands(), by=B).doc.recheck == story.now + RECHECKS[1] - RECHECKS[0]
-    assert story.attempt().refund.rechecks == 1
+    assert present(story.attempt().refund).rechecks == 1
 
 
-def test_answer_of_a_process_that_was_overtaken_ends_no_look_of_another():
+def test_answer_of_a_process_that_was_overtaken_ends_no_look_of_another() -> None:
     """F34: that it stood is of the past; that it failed is for good."""
     story = at_rest().recheck().due(by=B)
     before = story.doc
@@ -130,7 +133,7 @@ def test_answer_of_a_process_that_was_overtaken_ends_no_look_of_another():
     assert story.tell(undone()).state() is S.BLOCKED
 
 
-def test_answer_about_an_earlier_refund_says_nothing_of_this_one():
+def test_answer_about_an_earlier_refund_says_nothing_of_this_one() -> None:
     """The refund before it has failed: everybody knows."""
     story = refund_failed().due().tell(refunded(refund_id="re_2"))
     before = story.doc
@@ -138,7 +141,7 @@ def test_answer_about_an_earlier_refund_says_nothing_of_this_one():
     assert story.tell(stands("re_2")).doc is before, "nobody has asked"
 
 
-def test_document_of_0_2_0_is_read_and_written_as_such_until_it_needs_more():
+def test_document_of_0_2_0_is_read_and_written_as_such_until_it_needs_more() -> None:
     """It may run beside this release: it leaves format 3 alone, and reads all that is of format 2."""
     assert (paid().doc.format, refunding().doc.format, refund_blocked().doc.format) == (FORMAT_OF_0_2_0,) * 3
     reported = [given_back(), at_rest().recheck(), refund_failed(), charged_back()]
@@ -149,28 +152,28 @@ def test_document_of_0_2_0_is_read_and_written_as_such_until_it_needs_more():
 
 
 @pytest.mark.parametrize("late", [timedelta(0), RECHECK_LATE])
-def test_recheck_counts_when_it_is_made_at_about_its_time(late):
+def test_recheck_counts_when_it_is_made_at_about_its_time(late: timedelta) -> None:
     """A sweep comes once a minute, and a queue may be long."""
     story = at_rest()
-    story.now = story.doc.recheck + late
-    assert story.tell(DUE, stands()).attempt().refund.rechecks == 1
+    story.now = present(story.doc.recheck) + late
+    assert present(story.tell(DUE, stands()).attempt().refund).rechecks == 1
     assert story.doc.recheck == story.now + RECHECKS[1] - RECHECKS[0]
 
 
-def test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early():
+def test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early() -> None:
     """F38: it is made, for it may be true, and does not count."""
     story = at_rest().later(days=400)
     for _ in range(10):
         story.tell(DUE, stands())
-        assert (story.attempt().refund.rechecks, story.doc.recheck) == (0, story.now + RECHECKS[0])
+        assert (present(story.attempt().refund).rechecks, story.doc.recheck) == (0, story.now + RECHECKS[0])
         story.later(days=400)
     story.now -= timedelta(days=4400)  # the clock is right again: what it has written is absurdly far off
-    assert story.doc.recheck > story.now + LONGEST_RECHECK
+    assert present(story.doc.recheck) > story.now + LONGEST_RECHECK
     assert story.tell(DUE).one(RecheckRefund).given_back_by == "re_1"
     assert story.tell(stands()).doc.recheck == story.now + RECHECKS[0]
 
 
-def test_recheck_written_by_a_clock_that_was_behind_does_not_count():
+def test_recheck_written_by_a_clock_that_was_behind_does_not_count() -> None:
     """F38: all four would be overdue at once else."""
     story = at_rest()
     story.now += timedelta(days=365)  # the clock is right from here on
@@ -181,7 +184,7 @@ def test_recheck_written_by_a_clock_that_was_behind_does_not_count():
     assert story.doc.recheck is None
 
 
-def test_recheck_has_a_bound_of_its_own():
+def test_recheck_has_a_bound_of_its_own() -> None:
     """F38: `due` stays what is owed within the hour."""
     assert LONGEST_DELAY < RECHECKS[1] < RECHECKS[-1] < LONGEST_RECHECK == 31 * DAY
     story = at_rest()
@@ -196,10 +199,10 @@ def test_recheck_has_a_bound_of_its_own():
 # -------------------------------------------------------------------------------------------------- a refund that fails
 
 
-def test_refund_that_fails_after_it_succeeded_is_blocked_and_told():
+def test_refund_that_fails_after_it_succeeded_is_blocked_and_told() -> None:
     """F44: blocked again, tried again slowly, and the platform hears that the money did not arrive."""
     story = at_rest().recheck().tell(undone())
-    assert (story.state(), story.attempt().refund.text) == (S.BLOCKED, "the refund has failed after all")
+    assert (story.state(), present(story.attempt().refund).text) == (S.BLOCKED, "the refund has failed after all")
     assert events(story)[1:] == [(PAYMENT_REFUNDED, "re_1"), (PAYMENT_REFUND_FAILED, "re_1")]
     assert (story.doc.recheck, payment_status(story.doc, story.now)) == (None, PaymentStatus.REFUNDING)
     publish = story.one_of(PublishEvent)
@@ -212,7 +215,7 @@ def test_refund_that_fails_after_it_succeeded_is_blocked_and_told():
     assert (story.state(), story.one(RefundCharge).key) == (S.REFUNDING, "refund-ch_1-2")
 
 
-def test_next_refund_is_announced_again_and_rechecked_again():
+def test_next_refund_is_announced_again_and_rechecked_again() -> None:
     """Each event has a message id of its own: a broker drops none of them."""
     story = refund_failed()
     publish_all(story)
@@ -224,7 +227,7 @@ def test_next_refund_is_announced_again_and_rechecked_again():
     assert publish_all(story) == [f"{PAYMENT_REFUND_FAILED}:{PAYMENT}:re_2"]
 
 
-def test_refund_that_fails_before_its_announcement_is_out_is_told_after_it():
+def test_refund_that_fails_before_its_announcement_is_out_is_told_after_it() -> None:
     """NATS was away for an hour: the events keep their order."""
     story = paid().tell(cancelled(), refunded()).recheck().tell(undone())
     subjects = [PAYMENT_CREATED, PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED]
@@ -232,7 +235,7 @@ def test_refund_that_fails_before_its_announcement_is_out_is_told_after_it():
     assert [each.partition(f":{PAYMENT}")[0] for each in publish_all(story)] == subjects
 
 
-def test_same_refund_heard_of_again_has_a_message_id_of_its_own():
+def test_same_refund_heard_of_again_has_a_message_id_of_its_own() -> None:
     """Whatever Stripe says: two events never share an id."""
     story = refund_failed().due().tell(refunded(refund_id="re_1")).recheck().tell(undone("re_1"))
     ids = publish_all(story)
@@ -243,7 +246,7 @@ def test_same_refund_heard_of_again_has_a_message_id_of_its_own():
     ]
 
 
-def test_refund_that_keeps_failing_is_asked_for_no_more():
+def test_refund_that_keeps_failing_is_asked_for_no_more() -> None:
     """The card is closed: the alarm stays, events end, and a refund made by hand is still found."""
     story = refund_failed()
     for number in range(2, REFUNDS_UNDONE_LIMIT + 1):
@@ -263,16 +266,17 @@ def test_refund_that_keeps_failing_is_asked_for_no_more():
     assert publish_all(story) == [f"{PAYMENT_REFUNDED}:{PAYMENT}:ch_1:re_hand"]
 
 
-def test_refund_that_was_never_announced_fails_unannounced():
+def test_refund_that_was_never_announced_fails_unannounced() -> None:
     """Another charge pays the order, and its refund was no news to the platform: its failure is none either."""
     story = of_0_1_0("stray refunding").tell(refunded("ch_2", "re_2"))
     before = events(story)
     story.recheck().tell(undone("re_2", "ch_2"))
     assert (story.state(2), events(story)) == (S.BLOCKED, before)
-    assert story.ask("tok_1") == Paid(story.doc.payment.id, ORDER, "ch_1", replayed=True), "and the order stays paid"
+    payment = present(story.doc.payment)
+    assert story.ask("tok_1") == Paid(payment.id, ORDER, "ch_1", replayed=True), "and the order stays paid"
 
 
-def test_refund_by_hand_that_fails_is_given_back_by_us():
+def test_refund_by_hand_that_fails_is_given_back_by_us() -> None:
     """F49: given back by hand before it was known, announced, and the order was paid by the next intent."""
     story = given_back_by_hand().tell(refunded(refund_id="re_hand"), by=B)
     assert isinstance(story.ask("tok_2"), OutcomePending)
@@ -291,7 +295,7 @@ def test_refund_by_hand_that_fails_is_given_back_by_us():
     assert payment_status(story.doc, story.now) is PaymentStatus.PAID
 
 
-def test_order_is_not_charged_again_while_a_refund_that_failed_is_not_made_again():
+def test_order_is_not_charged_again_while_a_refund_that_failed_is_not_made_again() -> None:
     """L1: the first charge is kept, against our will; another one would be the second."""
     story = given_back_by_hand().tell(refunded(), by=B).recheck().tell(undone())
     assert story.ask("tok_2") is Conflict.UNDER_WAY
@@ -299,11 +303,11 @@ def test_order_is_not_charged_again_while_a_refund_that_failed_is_not_made_again
     assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
-def test_two_charges_of_one_order_are_rechecked_each_by_itself():
+def test_two_charges_of_one_order_are_rechecked_each_by_itself() -> None:
     """Several charges landed on a cancelled order: the earliest recheck is the order's."""
     story = of_0_1_0("stray refunding").tell(cancelled(), refunded("ch_2", "re_2")).later(minutes=10)
     story.tell(refunded("ch_1", "re_1"))
-    first, second = story.attempt(2).recheck, story.attempt(1).recheck
+    first, second = present(story.attempt(2).recheck), present(story.attempt(1).recheck)
     assert story.doc.recheck == first < second
     publish_all(story)
     assert story.recheck().one(RecheckRefund).charge_id == "ch_2"
@@ -313,7 +317,7 @@ def test_two_charges_of_one_order_are_rechecked_each_by_itself():
     assert payment_status(story.doc, story.now) is PaymentStatus.REFUNDING
 
 
-def test_word_that_comes_late_of_a_refund_that_failed_changes_nothing_for_the_worse():
+def test_word_that_comes_late_of_a_refund_that_failed_changes_nothing_for_the_worse() -> None:
     """F44: a look of before the refund, an error stored for its key."""
     story = at_rest().recheck()
     before = story.doc
@@ -323,17 +327,15 @@ def test_word_that_comes_late_of_a_refund_that_failed_changes_nothing_for_the_wo
 # ------------------------------------------------------------------------------------------------------------- disputes
 
 
-@pytest.mark.parametrize("story", [refunding, refund_blocked, refund_failed])
-def test_lost_dispute_is_an_end(story):
+@pytest.mark.parametrize("begin", [refunding, refund_blocked, refund_failed])
+def test_lost_dispute_is_an_end(begin: Callable[[], Story]) -> None:
     """The bank has given the money back: no alarm for ever, no refund, and the platform hears who lost."""
-    story = story()
+    story = begin()
     story.tell(dispute_lost(text="the bank gave back 500 of 1999"))
     assert (story.state(), story.owed(RefundCharge)) == (S.CHARGED_BACK, [])
     assert payment_status(story.doc, story.now) is PaymentStatus.REFUNDED
-    assert (story.attempt().refund.dispute_id, story.attempt().refund.text) == (
-        "du_1",
-        "the bank gave back 500 of 1999",
-    )
+    refund = present(story.attempt().refund)
+    assert (refund.dispute_id, refund.text) == ("du_1", "the bank gave back 500 of 1999")
     assert publish_all(story)[-1] == f"{PAYMENT_DISPUTED}:{PAYMENT}:du_1"
     event = story.doc.outbox[-1]
     assert (event.subject, event.stripe_id, event.dispute_id, event.status) == (
@@ -345,7 +347,7 @@ def test_lost_dispute_is_an_end(story):
     assert story.doc.due is None
 
 
-def test_what_comes_late_after_a_lost_dispute_changes_nothing():
+def test_what_comes_late_after_a_lost_dispute_changes_nothing() -> None:
     """It is settled."""
     story = charged_back()
     before = story.doc
@@ -355,7 +357,7 @@ def test_what_comes_late_after_a_lost_dispute_changes_nothing():
     assert story.doc is before
 
 
-def test_lost_dispute_that_is_decided_anew_is_given_back_by_a_refund():
+def test_lost_dispute_that_is_decided_anew_is_given_back_by_a_refund() -> None:
     """It is rare, and the dispute's status does change: the looks go on for 30 days."""
     story = charged_back()
     publish_all(story)
@@ -372,7 +374,7 @@ def test_lost_dispute_that_is_decided_anew_is_given_back_by_a_refund():
     assert publish_all(story) == [f"{PAYMENT_REFUNDED}:{PAYMENT}"]
 
 
-def test_won_dispute_lets_the_refund_go_on():
+def test_won_dispute_lets_the_refund_go_on() -> None:
     """The bank has decided for us: the cancelled order keeps nothing all the same (L3)."""
     story = refund_blocked().due().tell(refund_not_found())
     assert story.one(RefundCharge).charge_id == "ch_1"
@@ -382,11 +384,11 @@ def test_won_dispute_lets_the_refund_go_on():
 # --------------------------------------------------------------------- successes that are refunded in part, or disputed
 
 
-def charge(**facts):
-    return IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", **facts))
+def charge(*, refunded: bool = False, disputed: bool = False, amount_refunded: int = 0) -> IntentSucceeded:
+    return IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", refunded, disputed, amount_refunded))
 
 
-def test_success_that_was_refunded_in_part_is_paid_and_says_how_much():
+def test_success_that_was_refunded_in_part_is_paid_and_says_how_much() -> None:
     """F49: the payment stays; a cancel gives back the rest."""
     story = confirming().tell(charge(amount_refunded=500))
     assert (story.state(), story.attempt().amount_refunded) == (S.PAID, 500)
@@ -394,14 +396,14 @@ def test_success_that_was_refunded_in_part_is_paid_and_says_how_much():
     assert confirming().tell(charge(refunded=True, amount_refunded=1999)).attempt().amount_refunded == 0
 
 
-def test_success_that_is_disputed_is_paid_and_says_so():
+def test_success_that_is_disputed_is_paid_and_says_so() -> None:
     """The bank has not decided. On a cancelled order Stripe blocks the refund until it has."""
     story = confirming().tell(charge(disputed=True))
     assert (story.state(), story.attempt().disputed) == (S.PAID, True)
     assert paid().attempt().disputed is False
 
 
-def test_later_look_at_a_paid_charge_notes_what_has_happened_to_it():
+def test_later_look_at_a_paid_charge_notes_what_has_happened_to_it() -> None:
     """It stays paid; a look that is older takes nothing back."""
     story = paid()
     story.tell(charge(disputed=True, amount_refunded=500))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from payment.core.messages import Authentication, Failure, InstrumentKind, RefusalReason
+from payment.core.messages import Authentication, Failure, InstrumentKind, IntentStatus, RefusalReason
 from payment.core.order import ATTEMPTS_LIMIT, AttemptState
 from payment.core.replies import (
     AUTHENTICATION_CODES,
@@ -46,8 +46,10 @@ from tests.unit.core.builders import (
     given_back_by_hand,
     looked_at,
     now_canceled,
+    of_kind,
     open_order,
     paid,
+    present,
     refunded,
     refused,
     request,
@@ -93,27 +95,27 @@ CANCELLED_STATUS = {
 
 
 @pytest.mark.parametrize("state", S)
-def test_status_of_a_payment_follows_its_attempts(state):
+def test_status_of_a_payment_follows_its_attempts(state: S) -> None:
     """What GET says in each state; a blocked refund is never called done (F44)."""
     story = BY_STATE[state]()
     assert payment_status(story.doc, story.now) is STATUS[state]
 
 
 @pytest.mark.parametrize("state", S)
-def test_status_of_a_cancelled_order_tells_what_becomes_of_the_money(state):
+def test_status_of_a_cancelled_order_tells_what_becomes_of_the_money(state: S) -> None:
     """F24: an outcome not known is pending, also after a cancel."""
     story = BY_STATE[state]().tell(cancelled())
     assert payment_status(story.doc, story.now) is CANCELLED_STATUS[state]
 
 
 @pytest.mark.parametrize("state", [S.DECLINED, S.REFUSED, S.CLOSED])
-def test_status_past_the_expiry_is_expired(state):
+def test_status_past_the_expiry_is_expired(state: S) -> None:
     """Nothing was kept, and the order can't be paid any more."""
     story = BY_STATE[state]()
-    assert payment_status(story.doc, story.doc.expires_at) is PaymentStatus.EXPIRED
+    assert payment_status(story.doc, present(story.doc.expires_at)) is PaymentStatus.EXPIRED
 
 
-def test_status_of_an_order_whose_charge_was_given_back_by_hand():
+def test_status_of_an_order_whose_charge_was_given_back_by_hand() -> None:
     """Given back, and payable: it is paid again once the next attempt is."""
     story = given_back_by_hand()
     assert payment_status(story.doc, story.now) is PaymentStatus.REFUNDING
@@ -123,14 +125,14 @@ def test_status_of_an_order_whose_charge_was_given_back_by_hand():
     assert payment_status(story.doc, story.now) is PaymentStatus.PAID
 
 
-def test_status_of_a_prepared_intent_without_an_attempt_is_no_decline():
+def test_status_of_a_prepared_intent_without_an_attempt_is_no_decline() -> None:
     """Nothing was tried yet."""
     story = Story(created(), prepare=True)
     assert payment_status(story.doc, story.now) is PaymentStatus.PENDING
-    assert payment_status(story.doc, story.doc.expires_at) is PaymentStatus.EXPIRED
+    assert payment_status(story.doc, present(story.doc.expires_at)) is PaymentStatus.EXPIRED
 
 
-def test_reply_to_another_user_tells_nothing_of_the_order():
+def test_reply_to_another_user_tells_nothing_of_the_order() -> None:
     """403 for a stranger, whatever became of the order."""
     for story in (open_order(), paid(), awaiting(), open_order().tell(cancelled())):
         before = story.doc
@@ -138,27 +140,27 @@ def test_reply_to_another_user_tells_nothing_of_the_order():
         assert story.doc is before
 
 
-def test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid():
+def test_reply_on_a_cancelled_order_is_a_conflict_though_it_was_paid() -> None:
     """F21: the money goes back; no client may read that the order is paid."""
     story = paid().tell(cancelled())
     assert story.ask("tok_1") is Conflict.CANCELLED
     assert story.ask("tok_2") is Conflict.CANCELLED
 
 
-def test_reply_where_nothing_stands_in_the_way_is_to_start():
+def test_reply_where_nothing_stands_in_the_way_is_to_start() -> None:
     """The caller makes it an attempt; it is no answer by itself."""
     assert reply_to(open_order().doc, request(), T0) is Start.NEW_ATTEMPT
     assert reply_to(awaiting().doc, request("tok_2"), T0) is Start.SUPERSEDE
     assert reply_to(cancelling().doc, request("tok_2"), T0) is Start.AFTER_CANCEL
 
 
-def test_reply_to_the_card_that_paid_is_paid_even_after_the_expiry():
+def test_reply_to_the_card_that_paid_is_paid_even_after_the_expiry() -> None:
     """The stored truth, as often as it is asked for."""
     story = paid()
-    assert reply_to(story.doc, request(), story.doc.expires_at) == Paid(PAYMENT, ORDER, "ch_1")
+    assert reply_to(story.doc, request(), present(story.doc.expires_at)) == Paid(PAYMENT, ORDER, "ch_1")
 
 
-def test_reply_to_a_declined_card_is_the_stored_answer():
+def test_reply_to_a_declined_card_is_the_stored_answer() -> None:
     """402 again, and Stripe is not asked (F15)."""
     story = confirming().tell(declined())
     before = story.doc
@@ -176,33 +178,35 @@ def test_reply_to_a_declined_card_is_the_stored_answer():
     ],
 )
 @pytest.mark.parametrize("reason", [RefusalReason.TOKEN, RefusalReason.TOKEN_USED])
-def test_reply_to_a_refused_instrument_names_its_field_and_the_order_stays_payable(token, kind, reason):
+def test_reply_to_a_refused_instrument_names_its_field_and_the_order_stays_payable(
+    token: str, kind: InstrumentKind, reason: RefusalReason
+) -> None:
     """400, with the field; a new one may be tried."""
     story = Story(created(), request(token), refused(reason=reason))
     assert story.ask(token) == InstrumentRefused(kind, "No such token.")
     assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
-def test_reply_to_an_amount_that_stripe_refused():
+def test_reply_to_an_amount_that_stripe_refused() -> None:
     """F35: 422, Stripe's own words."""
     assert confirming().tell(refused(reason=RefusalReason.AMOUNT)).ask() == AmountRefused("No such token.")
 
 
-def test_reply_to_a_request_that_stripe_refused_tells_the_customer_nothing_of_our_insides():
+def test_reply_to_a_request_that_stripe_refused_tells_the_customer_nothing_of_our_insides() -> None:
     """422, our own words: Stripe's name addresses and parameters, and are for an operator."""
     assert confirming().tell(refused(reason=RefusalReason.REQUEST)).ask() == AmountRefused(NOT_TRIED)
 
 
-def test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do():
+def test_reply_to_an_awaiting_card_depends_on_what_its_client_can_do() -> None:
     """Requires action where the request says how; else pending, and pending once the order is over."""
     story = awaiting()
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
     assert story.ask(authentication=Authentication(return_url="https://shop.example")) == RequiresAction(PAYMENT, ORDER)
     assert story.ask(authentication=NO_BROWSER) == OutcomePending(PAYMENT, ORDER)
-    assert reply_to(story.doc, request(), story.doc.expires_at) == OutcomePending(PAYMENT, ORDER)
+    assert reply_to(story.doc, request(), present(story.doc.expires_at)) == OutcomePending(PAYMENT, ORDER)
 
 
-def test_reply_while_the_intent_is_cancelled_is_pending_for_its_own_card():
+def test_reply_while_the_intent_is_cancelled_is_pending_for_its_own_card() -> None:
     """It may have succeeded before."""
     story = cancelling()
     assert story.ask("tok_1") == OutcomePending(PAYMENT, ORDER)
@@ -219,49 +223,51 @@ def test_reply_while_the_intent_is_cancelled_is_pending_for_its_own_card():
         ("card_declined", "authentication_not_handled", True),
     ],
 )
-def test_decline_says_whether_the_bank_wanted_the_customer(code, decline_code, authentication):
+def test_decline_says_whether_the_bank_wanted_the_customer(
+    code: str, decline_code: str | None, authentication: bool
+) -> None:
     """A client that can let its customer authenticate has a reason to try again."""
     message = declined()
     failed = type(message)(ORDER, 1, 1, "pi_1", Failure(code, decline_code, "x"))
     assert confirming().tell(failed).ask() == CardWasDeclined(PAYMENT, decline_code, "x", authentication)
 
 
-def test_decline_of_a_customer_who_failed_or_walked_away_says_so():
+def test_decline_of_a_customer_who_failed_or_walked_away_says_so() -> None:
     """The core's own codes too."""
-    failed = exposed().ask()
-    walked_away = awaiting().later(hours=24).tell(DUE, now_canceled()).ask()
-    superseded = cancelling().tell(now_canceled()).ask()
+    failed = of_kind(CardWasDeclined, exposed().ask())
+    walked_away = of_kind(CardWasDeclined, awaiting().later(hours=24).tell(DUE, now_canceled()).ask())
+    superseded = of_kind(CardWasDeclined, cancelling().tell(now_canceled()).ask())
     assert [reply.authentication for reply in (failed, walked_away, superseded)] == [True, True, False]
     assert walked_away.decline_code in AUTHENTICATION_CODES
 
 
-def test_reply_to_a_charge_never_sent_in_time_is_expired():
+def test_reply_to_a_charge_never_sent_in_time_is_expired() -> None:
     """F36: withheld past `expiresAt`."""
     story = Story(created(expires_at=SOON), request()).later(seconds=31).tell(withheld())
     assert story.ask("tok_1") is Conflict.EXPIRED
 
 
-def test_reply_to_a_card_whose_order_ended_before_its_customer_came_is_expired():
+def test_reply_to_a_card_whose_order_ended_before_its_customer_came_is_expired() -> None:
     """409, as GET says; 402 would ask for another card."""
     story = BY_STATE[S.CLOSED]()
     assert story.ask("tok_1") is Conflict.EXPIRED
     assert story.ask("tok_2") is Conflict.EXPIRED
 
 
-def test_reply_to_a_charge_never_sent_on_an_order_that_is_open_still():
+def test_reply_to_a_charge_never_sent_on_an_order_that_is_open_still() -> None:
     """F38: the clock went back, the key's age was unknown, and nothing was ever sent."""
     story = confirming().later(minutes=-10).tell(withheld())
     assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "processing_error", NOT_COMPLETED)
 
 
-def test_reply_to_a_card_whose_charge_was_given_back_by_hand_says_that_nothing_was_kept():
+def test_reply_to_a_card_whose_charge_was_given_back_by_hand_says_that_nothing_was_kept() -> None:
     """It is not charged a second time: another card may be."""
     story = given_back_by_hand()
     assert story.ask("tok_1") == CardWasDeclined(PAYMENT, "processing_error", NOT_COMPLETED)
     assert isinstance(story.ask("tok_2"), OutcomePending)
 
 
-def test_reply_on_an_expired_order_with_a_new_card_is_expired():
+def test_reply_on_an_expired_order_with_a_new_card_is_expired() -> None:
     """409 from the very instant on."""
     story = Story(created(expires_at=SOON)).later(seconds=30)
     assert story.ask() is Conflict.EXPIRED
@@ -269,14 +275,14 @@ def test_reply_on_an_expired_order_with_a_new_card_is_expired():
 
 
 @pytest.mark.parametrize(("amount", "currency"), [(49, "usd"), (100_000_000, "usd"), (0, "jpy")])
-def test_reply_to_an_amount_outside_stripes_limits_comes_before_stripe(amount, currency):
+def test_reply_to_an_amount_outside_stripes_limits_comes_before_stripe(amount: int, currency: str) -> None:
     """F35: 422, and no attempt is made."""
     story = Story(created(amount=amount, currency=currency))
     assert isinstance(story.ask(), AmountRefused)
     assert story.doc.attempts == ()
 
 
-def test_reply_past_the_limit_of_attempts():
+def test_reply_past_the_limit_of_attempts() -> None:
     """429 with a new card; the cards tried before keep their answers."""
     story = open_order()
     for number in range(1, ATTEMPTS_LIMIT + 1):
@@ -286,7 +292,7 @@ def test_reply_past_the_limit_of_attempts():
     assert isinstance(story.ask("tok_1"), CardWasDeclined)
 
 
-def test_every_other_reason_to_refuse_another_card_comes_before_the_cancel():
+def test_every_other_reason_to_refuse_another_card_comes_before_the_cancel() -> None:
     """Owner, expiry, limits: an attempt that awaits its customer is not given up for a request that is refused."""
     story = open_order()
     for number in range(1, ATTEMPTS_LIMIT):
@@ -299,7 +305,7 @@ def test_every_other_reason_to_refuse_another_card_comes_before_the_cancel():
     assert story.state(ATTEMPTS_LIMIT) is S.AWAITING
 
 
-def test_reply_while_the_outcome_is_unknown_is_pending_and_never_failed():
+def test_reply_while_the_outcome_is_unknown_is_pending_and_never_failed() -> None:
     """F09: unclear, sent again, charged: pending, pending, paid."""
     story = confirming()
     assert story.tell(unclear()).ask() == OutcomePending(PAYMENT, ORDER)
@@ -307,7 +313,7 @@ def test_reply_while_the_outcome_is_unknown_is_pending_and_never_failed():
     assert story.tell(succeeded()).ask() == Paid(PAYMENT, ORDER, "ch_1", replayed=True)
 
 
-def test_reply_while_a_bank_decides_is_the_awaiting_ones_without_a_secret():
+def test_reply_while_a_bank_decides_is_the_awaiting_ones_without_a_secret() -> None:
     """Processing: there is nothing that a browser could do; the ledger hands no secret over."""
     story = confirming().tell(action(processing=True))
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
@@ -315,7 +321,7 @@ def test_reply_while_a_bank_decides_is_the_awaiting_ones_without_a_secret():
 
 
 @pytest.mark.parametrize("status", [REQUIRES_ACTION, REQUIRES_CARD])
-def test_both_cards_of_a_superseded_attempt_keep_their_answers(status):
+def test_both_cards_of_a_superseded_attempt_keep_their_answers(status: IntentStatus) -> None:
     """The one that was superseded is declined, the other one pays."""
     story = looked_at().tell(seen(status))
     story.ask("tok_2")
@@ -326,14 +332,14 @@ def test_both_cards_of_a_superseded_attempt_keep_their_answers(status):
     assert isinstance(story.ask("tok_2"), Paid)
 
 
-def test_request_tells_no_card_in_its_repr():
+def test_request_tells_no_card_in_its_repr() -> None:
     """A message that is logged by mistake shows no card, and no address to return to."""
     shown = repr(request("tok_1", authentication=Authentication(return_url="https://secret.example")))
     assert "tok_1" not in shown
     assert "secret.example" not in shown
 
 
-def test_hash_of_an_instrument_tells_kinds_apart():
+def test_hash_of_an_instrument_tells_kinds_apart() -> None:
     """Its prefix says its kind: one value is never two kinds."""
     assert len({instrument_hash(value) for value in ("tok_1", "pm_1", "ctoken_1")}) == 3
     assert BROWSER.possible

@@ -20,18 +20,18 @@ from payment.core.schedule import (
     LONGEST_DELAY,
     LONGEST_LIST_DELAY,
     LONGEST_RESEND_DELAY,
-    LONGEST_WATCH,
-    LOOKS_APART,
-    SHORTEST_WATCH,
+    LONGEST_RETRIEVAL_DELAY,
+    RETRIEVALS_APART,
+    SHORTEST_RETRIEVAL_DELAY,
     blocked_delay,
     in_flight,
     may_send,
     next_list,
     next_retrieval,
+    recheck_later,
     resend_delay,
     send_deadline,
     takeable,
-    watch,
 )
 from tests.unit.core.builders import (
     A_AGAIN,
@@ -45,6 +45,7 @@ from tests.unit.core.builders import (
     confirming,
     created,
     of_0_1_0,
+    present,
     request,
 )
 
@@ -52,21 +53,25 @@ SECOND = timedelta(seconds=1)
 STRIPE_KEEPS_KEYS = timedelta(hours=24)
 
 
-def test_times_that_proofs_rest_on_are_those_of_the_protocol():
+def test_times_that_proofs_rest_on_are_those_of_the_protocol() -> None:
     """A longer life of a key than Stripe's, or a shorter one of an old charge, would make a second charge possible."""
     assert (timedelta(hours=12), timedelta(hours=23), timedelta(hours=25)) == (KEY_LIFE, CREATE_KEY_LIFE, CHARGE_LIFE)
     assert KEY_LIFE < CREATE_KEY_LIFE < STRIPE_KEEPS_KEYS < CHARGE_LIFE
     assert (timedelta(hours=24), timedelta(seconds=60)) == (AUTHENTICATION_LIFE, LEASE)
 
 
-def test_times_that_clients_wait_for_are_short():
+def test_times_that_clients_wait_for_are_short() -> None:
     """Stripe, or a customer who is back from the bank, is noticed within seconds."""
     assert timedelta(milliseconds=250) == FIRST_RESEND_DELAY
-    assert (2 * SECOND, 5 * SECOND, 60 * SECOND) == (LOOKS_APART, SHORTEST_WATCH, LONGEST_WATCH)
+    assert (2 * SECOND, 5 * SECOND, 60 * SECOND) == (
+        RETRIEVALS_APART,
+        SHORTEST_RETRIEVAL_DELAY,
+        LONGEST_RETRIEVAL_DELAY,
+    )
     assert (timedelta(minutes=1), timedelta(hours=1)) == (FIRST_BLOCKED_DELAY, LONGEST_BLOCKED_DELAY)
 
 
-def test_task_in_flight_is_held_for_a_lease_from_when_it_may_begin():
+def test_task_in_flight_is_held_for_a_lease_from_when_it_may_begin() -> None:
     """The wait before a send is not taken off its lease."""
     context = confirming().context()
     task = in_flight(TaskKind.CONFIRM, context)
@@ -76,35 +81,35 @@ def test_task_in_flight_is_held_for_a_lease_from_when_it_may_begin():
 
 
 @pytest.mark.parametrize("by", [A, B])
-def test_task_is_any_processs_from_its_deadline_on(by):
+def test_task_is_any_processs_from_its_deadline_on(by: str) -> None:
     """A lease ends at its time and not a moment earlier."""
     story = confirming()
-    task = story.intent.task
+    task = present(story.intent.task)
     assert not takeable(task, story.later(seconds=59.999).context(by))
     assert takeable(task, story.later(seconds=0.001).context(by))
 
 
-def test_task_of_an_earlier_run_of_this_client_is_takeable_at_once():
+def test_task_of_an_earlier_run_of_this_client_is_takeable_at_once() -> None:
     """A process that starts takes its own client id's work; a watch is no process's."""
     story = confirming()
-    assert takeable(story.intent.task, story.context(A_AGAIN))
-    assert not takeable(watch(T0 + SECOND, story.context()), story.context(A_AGAIN))
+    assert takeable(present(story.intent.task), story.context(A_AGAIN))
+    assert not takeable(recheck_later(T0 + SECOND, story.context()), story.context(A_AGAIN))
 
 
-def test_task_absurdly_far_off_counts_as_due():
+def test_task_absurdly_far_off_counts_as_due() -> None:
     """F38: a clock was wrong when it was written; no due work is lost."""
     context = confirming().context()
-    assert not takeable(watch(T0 + LONGEST_DELAY, context), context)
-    assert takeable(watch(T0 + LONGEST_DELAY + SECOND, context), context)
+    assert not takeable(recheck_later(T0 + LONGEST_DELAY, context), context)
+    assert takeable(recheck_later(T0 + LONGEST_DELAY + SECOND, context), context)
 
 
-def test_longest_delay_is_longer_than_every_other():
+def test_longest_delay_is_longer_than_every_other() -> None:
     """Else honest work would be taken for a wrong clock's."""
-    honest = (LEASE + LONGEST_RESEND_DELAY, LONGEST_WATCH, LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY)
+    honest = (LEASE + LONGEST_RESEND_DELAY, LONGEST_RETRIEVAL_DELAY, LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY)
     assert max(honest) < LONGEST_DELAY
 
 
-def test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open():
+def test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open() -> None:
     """F17, F20, F36, F38: each of the limits by itself."""
     story = confirming()
     order, attempt = story.doc, story.attempt()
@@ -119,7 +124,7 @@ def test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open():
     assert not may_send(soon.doc, soon.attempt(), T0 + SECOND)
 
 
-def test_last_instant_of_a_send_is_the_earlier_of_key_and_order():
+def test_last_instant_of_a_send_is_the_earlier_of_key_and_order() -> None:
     """A process that wakes with a request in flight is fenced by a time."""
     story = confirming()
     assert send_deadline(story.doc, story.attempt()) == T0 + KEY_LIFE < EXPIRES
@@ -127,7 +132,7 @@ def test_last_instant_of_a_send_is_the_earlier_of_key_and_order():
     assert send_deadline(soon.doc, soon.attempt()) == T0 + SECOND
 
 
-def test_resend_delay_doubles_up_to_its_limit():
+def test_resend_delay_doubles_up_to_its_limit() -> None:
     """Stripe must be well again within 10 s of its return."""
     delays = [resend_delay(sends) for sends in range(1, 100)]
     assert delays[:3] == [FIRST_RESEND_DELAY, 2 * FIRST_RESEND_DELAY, 4 * FIRST_RESEND_DELAY]
@@ -135,26 +140,26 @@ def test_resend_delay_doubles_up_to_its_limit():
     assert delays[-1] == LONGEST_RESEND_DELAY < timedelta(seconds=10)
 
 
-def test_blocked_delay_doubles_up_to_its_limit():
+def test_blocked_delay_doubles_up_to_its_limit() -> None:
     """F44: slowly, and never given up."""
     delays = [blocked_delay(times) for times in range(1, 100)]
     assert (delays[0], delays[1], delays[-1]) == (FIRST_BLOCKED_DELAY, 2 * FIRST_BLOCKED_DELAY, LONGEST_BLOCKED_DELAY)
 
 
 @given(st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=12)))
-def test_next_look_at_an_awaiting_intent_comes_soon_and_never_past_the_orders_end(age):
+def test_next_look_at_an_awaiting_intent_comes_soon_and_never_past_the_orders_end(age: timedelta) -> None:
     """A customer's success is found early, the end is not missed, and an order that is over is looked at too."""
     story = awaiting()
     at = T0 + age
     look = next_retrieval(story.doc, story.attempt(), at)
-    assert at < look <= at + LONGEST_WATCH
+    assert at < look <= at + LONGEST_RETRIEVAL_DELAY
     assert not at < EXPIRES < look
-    assert look == EXPIRES or look - at >= SHORTEST_WATCH
+    assert look == EXPIRES or look - at >= SHORTEST_RETRIEVAL_DELAY
 
 
 @given(st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=4)))
-def test_next_list_comes_soon_while_a_charge_may_land_soon(age):
+def test_next_list_comes_soon_while_a_charge_may_land_soon(age: timedelta) -> None:
     """As long as the attempt is old, within bounds, whatever the clock says."""
     attempt = of_0_1_0("charging").attempt()
     at = attempt.last_sent + age
-    assert next_list(attempt, at) - at == min(max(abs(age), SHORTEST_WATCH), LONGEST_LIST_DELAY)
+    assert next_list(attempt, at) - at == min(max(abs(age), SHORTEST_RETRIEVAL_DELAY), LONGEST_LIST_DELAY)

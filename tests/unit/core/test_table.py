@@ -11,18 +11,18 @@ PAIRS = [(state, trigger) for state in S for trigger in Trigger]
 BEGINNINGS = {S.CONFIRMING, S.CHARGING}
 
 
-def pair_id(value):
+def pair_id(value: AttemptState | Trigger) -> str:
     return value.name.lower()
 
 
 @pytest.mark.parametrize("state", S, ids=pair_id)
-def test_story_leads_to_each_state(state):
+def test_story_leads_to_each_state(state: S) -> None:
     """No state is there for nothing: messages alone lead to each, or a document of release 0.1.0."""
     assert BY_STATE[state]().state() is state
 
 
 @pytest.mark.parametrize(("state", "trigger"), [pair for pair in PAIRS if pair in TABLE], ids=pair_id)
-def test_pair_of_the_table_leads_where_the_table_says(state, trigger):
+def test_pair_of_the_table_leads_where_the_table_says(state: S, trigger: Trigger) -> None:
     """Each pair in the table moves the attempt to the state that stands there."""
     story = BY_STATE[state]().later(seconds=1)
     after = moved(story.doc, story.attempt(), trigger, story.context())
@@ -30,7 +30,7 @@ def test_pair_of_the_table_leads_where_the_table_says(state, trigger):
 
 
 @pytest.mark.parametrize(("state", "trigger"), [pair for pair in PAIRS if pair not in TABLE], ids=pair_id)
-def test_pair_outside_the_table_is_our_bug_and_changes_nothing(state, trigger):
+def test_pair_outside_the_table_is_our_bug_and_changes_nothing(state: S, trigger: Trigger) -> None:
     """A pair that the table calls unreachable raises, and the order is as it was."""
     story = BY_STATE[state]()
     before = story.doc
@@ -39,63 +39,63 @@ def test_pair_outside_the_table_is_our_bug_and_changes_nothing(state, trigger):
     assert story.doc is before
 
 
-def test_no_pair_leads_back_to_where_attempts_begin():
+def test_no_pair_leads_back_to_where_attempts_begin() -> None:
     """Confirming is where attempts begin, charging where those of 0.1.0 did: nothing returns there."""
     assert not [pair for pair, after in TABLE.items() if after in BEGINNINGS and pair[0] is not after]
 
 
-def test_no_pair_leads_from_settled_to_unsettled():
+def test_no_pair_leads_from_settled_to_unsettled() -> None:
     """A client that heard an end hears no other: no settled attempt may charge for its order again."""
     assert all(before in UNSETTLED or after not in UNSETTLED for (before, _), after in TABLE.items())
 
 
-def test_money_is_kept_only_by_a_success_that_is_wanted():
+def test_money_is_kept_only_by_a_success_that_is_wanted() -> None:
     """Paid is entered by one trigger, from every state in which nothing was charged yet."""
     entering = {pair for pair, after in TABLE.items() if after is S.PAID and pair[0] is not S.PAID}
     uncharged = set(S) - GIVING_BACK - {S.PAID}
     assert entering == {(state, Trigger.SUCCEEDED) for state in uncharged}
 
 
-def test_given_back_money_stays_given_back():
+def test_given_back_money_stays_given_back() -> None:
     """From giving back no pair leads anywhere but to giving back."""
     assert all(after in GIVING_BACK for (before, _), after in TABLE.items() if before in GIVING_BACK)
 
 
-def test_awaiting_is_left_by_looks_successes_and_ends_alone():
+def test_awaiting_is_left_by_looks_successes_and_ends_alone() -> None:
     """Awaiting, cancelling; any late answer of the confirm but a success: no change."""
     answers = {
         Trigger.REPLAYED,
         Trigger.ACTION,
-        Trigger.ACTION_DEAD,
+        Trigger.ACTION_UNPAYABLE,
         Trigger.DECLINED,
         Trigger.REFUSED,
         Trigger.UNCLEAR,
         Trigger.UNCLEAR_FOR_GOOD,
         Trigger.WITHHELD,
-        Trigger.WITHHELD_DEAD,
+        Trigger.WITHHELD_UNPAYABLE,
     }
     for state in set(S) - BEGINNINGS:
         assert all(TABLE[state, trigger] is state for trigger in answers)
 
 
-def test_every_trigger_is_met_somewhere():
+def test_every_trigger_is_met_somewhere() -> None:
     """A trigger in no row would be a message that nothing handles."""
     assert {trigger for _, trigger in TABLE} == set(Trigger)
 
 
-def test_next_state_names_the_pair_it_was_not_given():
+def test_next_state_names_the_pair_it_was_not_given() -> None:
     """The alarm must show which pair it was."""
     with pytest.raises(UnreachablePair, match="paid can't meet 'order expired'"):
         next_state(S.PAID, Trigger.EXPIRED)
 
 
-def test_history_tells_the_way_through_the_table():
+def test_history_tells_the_way_through_the_table() -> None:
     """Each state that was entered stands in the document, in order, for readers."""
     story = BY_STATE[S.REFUNDED]()
     assert story.history()[-4:] == ["attempt 1 paid", "order cancelled", "attempt 1 refunding", "attempt 1 refunded"]
 
 
-def test_history_tells_each_thing_once():
+def test_history_tells_each_thing_once() -> None:
     """It is bounded: a line for each state that was entered, and none for a step that entered none."""
     story = confirming().later(seconds=1).tell(unclear(), unclear(2))
     assert story.history() == ["order created", "attempt 1 confirming"]

@@ -5,6 +5,8 @@ value that a document may hold, or by one of another document, deletes it, or ex
 """
 
 import copy
+import functools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +20,7 @@ from payment.core.decide import decide
 from payment.core.legacy import upgraded
 from payment.core.messages import ChargeRequested, Context, Due, LeaseRenewed, OrderCancelled
 from payment.core.order import AttemptState, CancelReason, IntentState, Order, OrderStatus, TaskKind
-from payment.core.pending import pending, refiled
+from payment.core.pending import pending, reindexed
 from payment.core.replies import payment_status, reply_to
 from payment.core.validity import LARGEST_NUMBER, LATEST, flaw
 from tests.unit.core import builders
@@ -40,7 +42,7 @@ def _lists(value: Any) -> Any:
     return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-STORIES = [
+STORIES: list[Callable[[], Story]] = [
     *(story for story in BY_STATE.values()),
     builders.open_order,
     builders.sent_twice,
@@ -53,7 +55,7 @@ STORIES = [
     lambda: builders.confirming().tell(cancelled()),
     lambda: builders.exposed().tell(builders.request("tok_2")),
     lambda: builders.paid().tell(builders.CREATED_IS_OUT),
-    *((lambda name=name: of_0_1_0(name)) for name in DOCUMENTS),
+    *(functools.partial(of_0_1_0, name) for name in DOCUMENTS),
 ]
 STORED = [_plain(story().doc) for story in STORIES]
 
@@ -129,13 +131,13 @@ def read(document: Any) -> Order | None:
 
 def all_of(order: Order, message: Any, context: Context) -> Order:
     """Everything that the ledger does with an order: none of it raises."""
-    before = refiled(order)
+    before = reindexed(order)
     after = decide(before, message, context).order
     assert after is not None
     pending(after)
-    payment_status(after, context.at)
+    payment_status(after, context.now)
     if isinstance(message, ChargeRequested):
-        reply_to(after, message, context.at)
+        reply_to(after, message, context.now)
     return after
 
 
@@ -271,12 +273,12 @@ def test_a_deadline_that_was_edited_away_is_put_back() -> None:
     """F50: derived, so it is corrected rather than refused; an order that is right stays the very same."""
     order = read(CONFIRMING)
     assert order is not None
-    assert refiled(order) is order
+    assert reindexed(order) is order
     for edited in (structs.replace(order, due=None), structs.replace(order, holder="web-9")):
-        assert refiled(edited) == order
+        assert reindexed(edited) == order
     at_rest = read(DECLINED)
     assert at_rest is not None
-    assert refiled(structs.replace(at_rest, due=T0)) == at_rest
+    assert reindexed(structs.replace(at_rest, due=T0)) == at_rest
 
 
 def test_messages_about_nothing_leave_an_order_as_it_was_read() -> None:

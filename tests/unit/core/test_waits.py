@@ -1,5 +1,6 @@
 """What is not settled of an order, since when, and from when on that is late."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -29,6 +30,7 @@ from tests.unit.core.builders import (
     now_canceled,
     open_order,
     paid,
+    present,
     refund_blocked,
     refunded,
     refunding,
@@ -61,7 +63,7 @@ def the(story: Story) -> Wait:
 
 
 @pytest.mark.parametrize("state", S)
-def test_each_state_is_the_matter_that_its_row_says(state):
+def test_each_state_is_the_matter_that_its_row_says(state: AttemptState) -> None:
     """And what is settled is none."""
     found = [wait.matter for wait in waits(BY_STATE[state]().doc)]
     assert found == [each for each in (MATTERS[state],) if each is not None]
@@ -70,18 +72,18 @@ def test_each_state_is_the_matter_that_its_row_says(state):
 @pytest.mark.parametrize(
     "story", [*BY_STATE.values(), exposed, looked_at, sent_twice, lambda: Story(created(), prepare=True)]
 )
-def test_whatever_the_world_owes_is_a_matter_and_nothing_else_is(story):
+def test_whatever_the_world_owes_is_a_matter_and_nothing_else_is(story: Callable[[], Story]) -> None:
     """No gauge counts an order that the sweep would not find, nor misses one that it would."""
     order = story().doc
     assert [wait.task.due for wait in waits(order)] == [item.at for item in pending(order)]
 
 
-def test_an_order_without_a_payment_waits_for_nothing():
+def test_an_order_without_a_payment_waits_for_nothing() -> None:
     """Nobody has asked for a charge yet."""
     assert waits(open_order().doc) == ()
 
 
-def test_a_charge_waits_since_it_was_first_sent_however_often_it_is_sent_again():
+def test_a_charge_waits_since_it_was_first_sent_however_often_it_is_sent_again() -> None:
     """An operator is told the customer's time, also after a take-over."""
     story = confirming().later(minutes=3).tell(unclear())
     wait = the(story)
@@ -90,7 +92,7 @@ def test_a_charge_waits_since_it_was_first_sent_however_often_it_is_sent_again()
     assert wait.key == (ORDER, "outcome attempt 1")
 
 
-def test_a_charge_is_stuck_after_a_minute():
+def test_a_charge_is_stuck_after_a_minute() -> None:
     """Not before; and what was seen to wait earlier counts from then."""
     wait = the(confirming())
     assert not wait.is_stuck(T0, T0 + STUCK_AFTER - timedelta(milliseconds=1))
@@ -98,7 +100,7 @@ def test_a_charge_is_stuck_after_a_minute():
     assert wait.is_stuck(T0 - STUCK_AFTER, T0)
 
 
-def test_a_customer_is_no_trouble_while_the_next_look_is_not_late():
+def test_a_customer_is_no_trouble_while_the_next_look_is_not_late() -> None:
     """F45: who takes ten minutes at the bank's page is not stuck; a look that does not come is."""
     wait = the(BY_STATE[S.AWAITING]())
     due = wait.task.due
@@ -107,14 +109,14 @@ def test_a_customer_is_no_trouble_while_the_next_look_is_not_late():
     assert wait.is_stuck(wait.since, due + STUCK_AFTER)
 
 
-def test_a_look_without_an_answer_is_late_a_minute_after_it_left():
+def test_a_look_without_an_answer_is_late_a_minute_after_it_left() -> None:
     """Its task is in flight, and no watch."""
     story = looked_at()
     wait = the(story)
-    assert (wait.matter, wait.task.kind, wait.idle_from) == (M.CUSTOMER, TaskKind.LOOK, story.now)
+    assert (wait.matter, wait.task.kind, wait.idle_from) == (M.CUSTOMER, TaskKind.RETRIEVE, story.now)
 
 
-def test_a_cancel_waits_since_it_began_where_the_customer_was_awaited():
+def test_a_cancel_waits_since_it_began_where_the_customer_was_awaited() -> None:
     """The hours at the bank's page were no fault; where the outcome is unclear, they are the customer's time."""
     story = awaiting().later(hours=1).tell(request("tok_2"))
     assert (story.state(), the(story).since) == (S.CANCELLING, story.now)
@@ -124,14 +126,14 @@ def test_a_cancel_waits_since_it_began_where_the_customer_was_awaited():
     assert (story.state(), the(story).since) == (S.CANCELLING, T0)
 
 
-def test_an_exposed_intent_without_an_attempt_is_an_intent_that_is_watched():
+def test_an_exposed_intent_without_an_attempt_is_an_intent_that_is_watched() -> None:
     """F45: declined, its secret out: nothing is late before its look is."""
     story = exposed()
     wait = the(story)
-    assert (wait.matter, wait.attempt, wait.idle_from) == (M.INTENT, None, story.intent.task.due)
+    assert (wait.matter, wait.attempt, wait.idle_from) == (M.INTENT, None, present(story.intent.task).due)
 
 
-def test_a_blocked_refund_says_which_charge_and_why():
+def test_a_blocked_refund_says_which_charge_and_why() -> None:
     """F44: what an alarm needs."""
     wait = the(refund_blocked())
     assert (wait.charge_id, wait.attempt, wait.text) == ("ch_1", 1, blocked().text)
@@ -139,7 +141,7 @@ def test_a_blocked_refund_says_which_charge_and_why():
     assert (the(story).since, the(story).text) == (story.now, None)
 
 
-def test_a_payment_is_to_be_announced_since_it_was_settled():
+def test_a_payment_is_to_be_announced_since_it_was_settled() -> None:
     """However often its publishing was taken up; a refund's event has the time of its task alone."""
     story = paid()
     settled = story.now
@@ -151,7 +153,7 @@ def test_a_payment_is_to_be_announced_since_it_was_settled():
     assert (the(story).name, the(story).since) == (PAYMENT_REFUNDED, story.now)
 
 
-def test_events_are_counted_until_they_are_out():
+def test_events_are_counted_until_they_are_out() -> None:
     """Also those that wait for an earlier one, which have no task."""
     assert unpublished(open_order().doc) == 0
     both = paid().tell(cancelled(), refunded())
@@ -160,13 +162,13 @@ def test_events_are_counted_until_they_are_out():
     assert unpublished(given_back().doc) == 1
 
 
-def test_an_order_may_owe_several_things():
+def test_an_order_may_owe_several_things() -> None:
     """A stray charge is refunded while an event is out and another attempt is open."""
     story = paid().tell(cancelled())
     assert {wait.matter for wait in waits(story.doc)} == {M.REFUND, M.EVENT}
 
 
-def test_what_is_over_waits_for_nothing():
+def test_what_is_over_waits_for_nothing() -> None:
     """Declined; cancelled before it was charged."""
     assert waits(confirming().tell(declined()).doc) == ()
     assert waits(cancelling().tell(now_canceled()).doc) == ()

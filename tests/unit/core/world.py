@@ -55,7 +55,7 @@ from payment.core.messages import (
 from payment.core.order import AttemptState, Order
 from payment.core.pending import pending
 from payment.core.replies import Start
-from tests.unit.core.builders import GROUP, ORDER, T0, VERSION
+from tests.unit.core.builders import GROUP, ORDER, T0, VERSION, present
 from tests.unit.core.checks import check_step
 
 WIRE = timedelta(hours=11)
@@ -211,6 +211,10 @@ class World:
         self.published: list[PublishEvent] = []
         self.runs = {"web-1": 1, "web-2": 1}
 
+    @property
+    def doc(self) -> Order:
+        return present(self.order)
+
     # --------------------------------------------------------------------------------------------------- the ledgers
 
     def process(self, client: str) -> str:
@@ -313,11 +317,14 @@ class World:
             case CreateIntent():
                 if self.now >= effect.not_after or answer == "lost":
                     yield EffectReturned(ORDER, effect.id)
+                    return
+                made = self._intent_id(effect.intent, will)
+                if made is None:
+                    yield EffectReturned(ORDER, effect.id)
                 else:
-                    made = self._intent_id(effect.intent, will)
                     yield made if isinstance(made, Message) else IntentPrepared(ORDER, effect.intent.number, made)
             case RetrieveIntent():
-                yield from self._look(effect, RetrieveReason.LOOK, will, answer)
+                yield from self._look(effect, RetrieveReason.RECHECK, will, answer)
             case CancelIntent():
                 yield from self._look(effect, RetrieveReason.CANCEL, will, answer)
             case RefundCharge():
@@ -422,7 +429,7 @@ class World:
             yield self._seen(effect.intent.number, intent, reason, None)
 
     def _seen(self, number: int, intent: StripeIntent, reason: RetrieveReason, attempt: int | None) -> IntentRetrieved:
-        charge = intent.charge and ChargeFacts(intent.charge.id, intent.charge.refund is not None)
+        charge = ChargeFacts(intent.charge.id, intent.charge.refund is not None) if intent.charge else None
         return IntentRetrieved(ORDER, number, intent.id, reason, intent.status, charge, attempt=attempt)
 
     def _refund(self, effect: RefundCharge, will: str, answer: str) -> Message:

@@ -1,7 +1,7 @@
-"""A run of the embedded default as a person starts it, in a folder of its own, and the commands beside it.
+"""A local run as a person starts it, in its own folder, and its commands.
 
-Owns the processes it starts: `close` ends the run by its pid, and nothing else. Waiting here looks again and again, for
-another program's output wakes nobody, always with a deadline.
+Owns the processes it starts: `close` ends the run by its pid, and nothing else. Waiting polls with a deadline, because
+another program's output has no event to wait on.
 """
 
 import json
@@ -19,14 +19,14 @@ from payment.devstack.orphans import Note, began
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 30.0
-LOOK_S = 0.02
+POLL_EVERY_S = 0.02
 OURS = {"NATS_URL", "NATS_CLUSTER_ID", "NATS_CLIENT_ID", "QUEUE_GROUP_NAME", "MONGO_URL", "JWT_KEY", "STRIPE_KEY"}
 OURS |= {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA", "JWT_KEY_PREVIOUS"}
 OURS |= {"STRIPE_API_BASE", "PORT", "HOST", "DYNO", "NATS_STREAM", "CURRENCY", "LOG_LEVEL", "MAKELEVEL"}
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of the tests, without what would steer the service, and with what is given."""
+    """Returns the environment of the tests without variables that affect the service, and with the given ones."""
     return {name: value for name, value in os.environ.items() if name not in OURS} | more
 
 
@@ -34,7 +34,7 @@ def wait_until(met: Callable[[], object], what: str, deadline_s: float = DEADLIN
     end = time.monotonic() + deadline_s
     while not met():
         assert time.monotonic() < end, f"{what}: not within {deadline_s:g} s"
-        time.sleep(LOOK_S)
+        time.sleep(POLL_EVERY_S)
 
 
 def program(*words: str, home: Path) -> list[str]:
@@ -42,7 +42,7 @@ def program(*words: str, home: Path) -> list[str]:
 
 
 class EmbeddedRun:
-    """One `run`. Its output goes to two files, as it does where somebody keeps the log."""
+    """One `run`. Its two streams go to two files."""
 
     RUN: tuple[str, ...] = ("run",)
 
@@ -63,33 +63,37 @@ class EmbeddedRun:
                 program(*self.RUN, home=self.home), stdout=out, stderr=err, env=self.environ, cwd=ROOT
             )
         if ready:
-            wait_until(lambda: "Ctrl-C. The next run" in self.said or self.process.poll() is not None, "the guide")
-            assert self.process.poll() is None, self.said
+            wait_until(
+                lambda: "Ctrl-C. The next run" in self.printed or self.process.poll() is not None, "the tutorial"
+            )
+            assert self.process.poll() is None, self.printed
         return self
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.err.read_text()
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The service's log. A line that is not a JSON object is an error."""
+        """Returns the service's log. A line that is no JSON object is an error."""
         lines = [json.loads(line) for line in self.out.read_text().splitlines()]
         assert all(isinstance(line, dict) for line in lines)
         return lines
 
     @property
     def curl_lines(self) -> list[str]:
-        return [line for line in self.said.splitlines() if line.startswith("curl ")]
+        return [line for line in self.printed.splitlines() if line.startswith("curl ")]
 
     @property
     def shop_page(self) -> str:
-        """The printed address of the shop's page."""
-        return next(line.split()[-1] for line in self.said.splitlines() if line.startswith("pay in a browser"))
+        """Returns the printed address of the shop's page."""
+        return next(line.split()[-1] for line in self.printed.splitlines() if line.startswith("pay in a browser"))
 
     def line_with(self, text: str) -> str:
-        """The printed command that holds a text."""
-        return next(line.strip() for line in self.said.splitlines() if text in line and "-m payment.devstack" in line)
+        """Returns the printed command that contains a text."""
+        return next(
+            line.strip() for line in self.printed.splitlines() if text in line and "-m payment.devstack" in line
+        )
 
     def note(self, name: str) -> Note:
         return Note(**json.loads((self.home / "pids" / f"{name}.json").read_bytes()))
@@ -98,7 +102,7 @@ class EmbeddedRun:
         return [self.note(path.stem) for path in (self.home / "pids").glob("*.json")]
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A neighbour's command beside this run."""
+        """Run a command of a peer service for this run."""
         line = program(*words, home=self.home)
         environ = {name: value for name, value in self.environ.items() if name != "PORT"}
         return subprocess.run(
@@ -106,7 +110,7 @@ class EmbeddedRun:
         )
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal to the run alone; its exit code."""
+        """Send a signal to only the run; returns its exit code."""
         self.process.send_signal(number)
         return self.process.wait(DEADLINE_S)
 
@@ -121,7 +125,7 @@ def running(notes: list[Note]) -> list[Note]:
 
 
 def shell(line: str) -> Any:
-    """What a printed command prints, read as JSON."""
+    """Run a printed command; returns its output as JSON."""
     done = subprocess.run(
         line, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=DEADLINE_S, check=False
     )

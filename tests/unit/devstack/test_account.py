@@ -1,4 +1,4 @@
-"""A run whose data were made with another Stripe account: what a person is told (F48)."""
+"""The advice of a run whose data belong to another Stripe account (F48)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.unit.devstack.devstack_world import EmbeddedRun, wait_until
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
-def test_another_account_than_the_last_runs_is_explained_with_the_way_out(tmp_path: Path) -> None:
-    """F48: first the sandbox, then a key of Stripe: nothing is paid, and it says how to begin anew."""
+def test_a_database_of_another_account_is_explained_with_what_to_do(tmp_path: Path) -> None:
+    """F48: first the sandbox, then a key of Stripe: nothing is paid, and the run shows how to begin anew."""
     first = EmbeddedRun(tmp_path).start()
     first.close()
     stripe = StripeSandbox(tmp_path / "another account")
@@ -21,7 +21,7 @@ def test_another_account_than_the_last_runs_is_explained_with_the_way_out(tmp_pa
     second = EmbeddedRun(tmp_path, STRIPE_API_BASE=stripe.url, STRIPE_KEY="sk_test_mine")
     try:
         second.start(ready=False)
-        wait_until(lambda: f"begin anew with rm -r {second.home}" in second.said, "the way out")
+        wait_until(lambda: f"begin anew with rm -r {second.home}" in second.printed, "the advice")
     finally:
         second.close()
         stripe.stop()

@@ -1,9 +1,10 @@
-"""The parts of the embedded default by themselves: its plan, its folder, its pid files, its printed commands."""
+"""The parts of a local run: its plan, its folder, its pid files, its printed commands."""
 
 import asyncio
 import io
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ PORTS = {
 
 
 def test_nothing_given_means_four_servers_of_ours() -> None:
-    """An empty environment is served whole, and what the service is then told is a valid configuration."""
+    """With an empty environment the run starts every server, and the service's environment is valid."""
     assert plan.servers_wanted({}) == tuple(ServerProgram)
     shown = plan.service_environ({"NATS_CLUSTER_ID": "ticketing"}, PORTS, "key")
     settings = Settings.from_environment(shown)
@@ -56,7 +57,7 @@ def test_nothing_given_means_four_servers_of_ours() -> None:
     ],
 )
 def test_what_is_given_is_used(environ: dict[str, str], wanted: tuple[ServerProgram, ...]) -> None:
-    """A variable that is set replaces the server of ours, and is handed on as it is; a blank one counts as not set."""
+    """A set variable replaces a server of the run, and is passed on unchanged; a blank one counts as not set."""
     assert plan.servers_wanted(environ) == wanted
     shown = plan.service_environ(environ, {plan.SERVICE: 8080} | {server: PORTS[server] for server in wanted}, "key")
     assert {name: shown[name] for name, value in environ.items() if value.strip()}.items() <= environ.items()
@@ -72,7 +73,7 @@ def test_a_live_key_may_only_go_to_another_address() -> None:
 
 
 def test_servers_get_no_secret() -> None:
-    """A child has no use for keys and addresses of others, but for the shop, which signs tokens and places orders."""
+    """A child does not need keys and addresses of others, except the shop, which signs tokens and places orders."""
     environ = dict.fromkeys(["JWT_KEY", "STRIPE_KEY", "MONGO_URL", "NATS_URL", "PATH"], "x")
     for server in (ServerProgram.NATS, ServerProgram.MONGO, ServerProgram.STRIPE):
         assert plan.server_environ(environ, server) == {"PATH": "x"}
@@ -80,8 +81,8 @@ def test_servers_get_no_secret() -> None:
 
 
 def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
-    """A port that somebody else has taken meanwhile is replaced; no two children get the same."""
-    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
+    """A port that another program uses by now is replaced; no two children get the same."""
+    with socket.create_server((probe.LOOPBACK, 0)) as stranger:
         taken = stranger.getsockname()[1]
         free = probe.choose_port(taken=set())
         last = {plan.SERVICE: taken, ServerProgram.NATS: free, ServerProgram.MONGO: free}
@@ -94,23 +95,23 @@ def test_ports_are_those_of_the_last_run_where_they_are_free() -> None:
 
 
 def test_the_service_takes_its_usual_port_whenever_it_is_free() -> None:
-    """A run that had to listen elsewhere once does not make the next ones do so."""
+    """A run on another port does not make later runs use it."""
     last = {plan.SERVICE: probe.choose_port(taken={plan.SERVICE_PORT})}
     usual = plan.SERVICE_PORT if probe.is_free(plan.SERVICE_PORT) else last[plan.SERVICE]
     assert plan.choose_ports({}, (), last) == {plan.SERVICE: usual}
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
-    """The run would wait for its service, and take what another program answers for it."""
-    with probe.socket.create_server((probe.LOOPBACK, 0)) as stranger:
+    """Otherwise the run would mistake another program's answer for its service's."""
+    with socket.create_server((probe.LOOPBACK, 0)) as stranger:
         taken = str(stranger.getsockname()[1])
         with pytest.raises(CannotListen, match=taken):
             plan.choose_ports({"PORT": taken}, (), {})
 
 
 @pytest.mark.parametrize(("status", "ours"), [(404, True), (401, False), (503, False)])
-async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: bool) -> None:
-    """Another run's service has a key of its own, and answers 401."""
+async def test_only_a_service_that_accepts_our_tokens_is_ours(status: int, ours: bool) -> None:
+    """Another run's service has another key, and answers 401."""
 
     async def answer(request: web.Request) -> web.Response:
         assert request.headers["Authorization"].startswith("Bearer ")
@@ -124,8 +125,8 @@ async def test_only_what_believes_our_tokens_is_our_service(status: int, ours: b
     assert not await takes_tokens_of(probe.LOOPBACK, server.port, "a key of 32 bytes, or a few more")
 
 
-def test_a_low_terminal_gets_the_start_of_the_guide_with_the_line_that_pays_last() -> None:
-    """Of 24 rows none is needed for what is not the first step; the rest is a command away, and a file gets all."""
+def test_a_low_terminal_gets_the_start_of_the_tutorial_with_the_pay_command_last() -> None:
+    """24 rows have only the first step; a command shows the rest, and a file gets all."""
     tutorial = Tutorial(
         base_url="http://127.0.0.1:8080",
         took_s=1.4,
@@ -163,7 +164,7 @@ class Terminal(Console):
 
 
 def test_a_home_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
-    """A second run is refused while the first holds the folder, and taken once it has let go."""
+    """A second run is refused while the first holds the folder, and accepted once it is released."""
     home = Home(tmp_path / "home")
     home.prepare()
     with home.locked(), pytest.raises(HomeInUseError), Home(home.path).locked():
@@ -173,9 +174,10 @@ def test_a_home_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_home_remembers_its_state_and_its_key(tmp_path: Path) -> None:
-    """What one run writes the next one reads; the key is made once; a file that is no state counts as none."""
+    """The next run reads what one run wrote; the key is generated once; an invalid state file counts as none."""
     home = Home(tmp_path)
-    assert home.read_state() is home.read_key() is None
+    assert home.read_state() is None
+    assert home.read_key() is None
     home.write_state(State(ports={"nats": 4222}))
     assert home.read_state() == State(ports={"nats": 4222})
     assert home.key() == home.key() == home.read_key()
@@ -184,15 +186,15 @@ def test_a_home_remembers_its_state_and_its_key(tmp_path: Path) -> None:
     assert home.read_state() is None
 
 
-async def test_a_survivor_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None:
-    """Of two noted processes one began when its note says and is ended; the other only has the pid, and lives on."""
-    survivor, stranger = await _sleeper(), await _sleeper()
+async def test_an_orphan_is_ended_and_an_unrelated_process_is_not(tmp_path: Path) -> None:
+    """Of two noted processes the one with the noted start time is ended; the other only has the pid, and lives on."""
+    orphan, stranger = await _sleeper(), await _sleeper()
     try:
-        write_note(tmp_path / "nats.json", survivor.pid)
+        write_note(tmp_path / "nats.json", orphan.pid)
         (tmp_path / "mongo.json").write_text(f'{{"pid":{stranger.pid},"began":"another moment"}}')
         (tmp_path / "stripe.json").write_text("half a no")
         assert await end_orphans(tmp_path) == ["nats"]
-        assert await survivor.wait() < 0
+        assert await orphan.wait() < 0
         assert stranger.returncode is None
         assert not any(os.listdir(tmp_path))
     finally:
@@ -201,7 +203,7 @@ async def test_a_survivor_is_ended_and_a_stranger_is_not(tmp_path: Path) -> None
 
 
 async def test_a_process_that_has_ended_began_at_no_time(tmp_path: Path) -> None:
-    """Neither a process that is gone nor one nobody has waited for yet counts as running, and it gets no note."""
+    """Neither an ended process nor a zombie counts as running or gets a note."""
     gone = await _sleeper()
     note = Note(gone.pid, began(gone.pid) or "")
     assert note.began
@@ -220,15 +222,15 @@ async def test_a_process_that_has_ended_began_at_no_time(tmp_path: Path) -> None
         (None, ["true"], 0),
     ],
 )
-def test_the_lifeline_becomes_the_program_or_says_why_not(parent: int | None, command: list[str], code: int) -> None:
-    """A program whose parent had gone before the tie was made is never started."""
+def test_parent_death_becomes_the_program_or_exits(parent: int | None, command: list[str], code: int) -> None:
+    """A program whose parent had already ended is never started."""
     parent_pid = os.getpid() if parent is None else parent
     line = [sys.executable, "-I", "-S", parent_death.__file__, str(parent_pid), *command]
     assert subprocess.run(line, capture_output=True, check=False).returncode == code
 
 
 def test_printed_commands_survive_a_shell() -> None:
-    """Whatever an order's id holds, a shell hands the body on as it was meant."""
+    """For any order id a shell passes the body on unchanged."""
     line = pay_line("http://127.0.0.1:8080", "a.b.c", 'it\'s "$(reboot)"', "tok_visa")
     assert '{"orderId":"it\'s \\"$(reboot)\\"","token":"tok_visa"}' in shlex.split(line)
     assert shlex.split(Shell(".venv/bin/python", "a b").command("cancel", "x y")) == [
@@ -244,7 +246,7 @@ def test_printed_commands_survive_a_shell() -> None:
 
 
 def test_colours_are_for_terminals_that_want_them() -> None:
-    """A terminal gets them; not where NO_COLOR is set, not a dumb one, and nothing that is no terminal."""
+    """A terminal gets them, except where NO_COLOR is set or it is dumb; other streams get none."""
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     assert Console(terminal, {}).paint("x", "\x1b[1m") == "\x1b[1mx\x1b[0m"
@@ -254,7 +256,7 @@ def test_colours_are_for_terminals_that_want_them() -> None:
 
 @pytest.mark.parametrize("price", ["nine", "NaN", "Infinity"])
 def test_a_price_is_a_number_that_json_can_hold(price: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Anything else is refused as a bad argument, before any server is asked."""
+    """Anything else is refused as a bad argument, before any server is contacted."""
     with pytest.raises(SystemExit) as ended:
         arguments(["order", "--user", "u1", "--price", price])
     assert ended.value.code == 2
@@ -269,19 +271,19 @@ def test_a_price_is_a_number_that_json_can_hold(price: str, capsys: pytest.Captu
         ("$JS.ACK.ticketing", None),
     ],
 )
-def test_an_acknowledgement_says_which_event_it_is_of(subject: str, mark: int | None) -> None:
-    """Both forms of NATS' acknowledgement subjects are understood; a third one is nobody's acknowledgement."""
+def test_an_acknowledgement_subject_names_its_event(subject: str, mark: int | None) -> None:
+    """Both forms of NATS's acknowledgement subjects are parsed; any other is no acknowledgement."""
     expected = None if mark is None else ("ticketing", "payment-service-order:created", mark)
     assert acknowledged(subject) == expected
 
 
 async def _sleeper() -> asyncio.subprocess.Process:
-    """A process of ours that does nothing until it is ended."""
+    """Start a process that sleeps until it is ended."""
     return await asyncio.create_subprocess_exec("sleep", "60")
 
 
 def test_a_database_of_another_account_has_a_way_out_for_each_case(tmp_path: Path) -> None:
-    """F48: data of ours can be begun anew; a database of one's own can be moved. The words are those of `/readyz`."""
+    """F48: data of the run can be deleted; a given database can be moved. The text is that of `/readyz`."""
     assert f"rm -r {tmp_path}" in plan.other_account(tmp_path, own_data=True)
     assert "python -m payment account" in plan.other_account(tmp_path, own_data=False)
     one, two = (StripeAccount(name, False, "f") for name in ("acct_1", "acct_2"))

@@ -1,4 +1,6 @@
-"""The shop's server: it gives its customer a session, and forwards to the service and to Stripe as one origin."""
+"""The shop's server: it sets its customer's session cookie, and forwards to the service and to Stripe from one
+origin.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ KEY = "a key that signs the tokens of the shop's customer"
 
 
 class Upstream:
-    """A server that answers everything with 402 and keeps what it was asked."""
+    """A server that answers everything with 402 and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, str, dict[str, str]]] = []
@@ -35,15 +37,19 @@ class Upstream:
         return web.json_response({"from": request.path}, status=402, headers=headers)
 
 
+ShopClient = TestClient[web.Request, web.Application]
+
+
 @pytest.fixture
 async def upstream() -> AsyncIterator[tuple[Upstream, TestServer]]:
     one = Upstream()
-    async with TestServer(one.application()) as server:
+    server = TestServer(one.application())
+    async with server:
         yield one, server
 
 
 @pytest.fixture
-async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[TestClient]:
+async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[ShopClient]:
     """The shop, before one server that stands for both the service and the sandbox. There is no NATS."""
     port = upstream[1].port
     assert port is not None
@@ -54,7 +60,9 @@ async def shop(upstream: tuple[Upstream, TestServer]) -> AsyncIterator[TestClien
             yield client
 
 
-async def test_the_page_brings_a_session_that_the_service_believes(shop: TestClient) -> None:
+async def test_the_page_brings_a_session_that_the_service_believes(
+    shop: ShopClient,
+) -> None:
     """Its cookie is the platform's, out of reach of scripts; its policy lets the bank's page in and no other."""
     page = await shop.get("/")
     cookie = page.cookies["session"]
@@ -66,16 +74,18 @@ async def test_the_page_brings_a_session_that_the_service_believes(shop: TestCli
 
 
 @pytest.mark.parametrize("name", ["shop.js", "stripe.js", "shop.css"])
-async def test_the_page_finds_its_files(shop: TestClient, name: str) -> None:
+async def test_the_page_finds_its_files(shop: ShopClient, name: str) -> None:
     """Each file that the page names is there."""
     assert f'"/{name}"' in await (await shop.get("/")).text()
     assert (await shop.get(f"/{name}")).status == 200
 
 
 async def test_a_request_to_the_service_passes_as_it_is(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """Method, path, query, body and the headers that count; the answer's status, body and headers come back."""
+    """Method, path, query, body and the relevant headers are forwarded; the answer's status, body and headers come
+    back.
+    """
     headers = {"Content-Type": "application/json", "Cookie": "session=abc", "Origin": "http://evil.example"}
     answer = await shop.post("/api/v1/payments?a=%20b", data=b'{"orderId": "o1"}', headers=headers)
     ((method, path, body, sent),) = upstream[0].requests
@@ -89,9 +99,9 @@ async def test_a_request_to_the_service_passes_as_it_is(
 
 
 async def test_the_page_talks_to_stripe_with_its_own_key(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """`/stripe/` is cut off, and the publishable key goes along."""
+    """The prefix `/stripe/` is removed, and the publishable key is forwarded."""
     await shop.get("/stripe/v1/payment_intents/pi_1?client_secret=x", headers={"Authorization": "Bearer pk_test_1"})
     ((method, path, _, sent),) = upstream[0].requests
     assert (method, path) == ("GET", "/v1/payment_intents/pi_1?client_secret=x")
@@ -99,9 +109,9 @@ async def test_the_page_talks_to_stripe_with_its_own_key(
 
 
 async def test_without_an_answer_the_page_is_not_promised_anything(
-    shop: TestClient, upstream: tuple[Upstream, TestServer]
+    shop: ShopClient, upstream: tuple[Upstream, TestServer]
 ) -> None:
-    """The platform's shape of an error, and never that nothing was charged."""
+    """The answer has the platform's error shape, and never claims that nothing was charged."""
     await upstream[1].close()
     answer = await shop.post("/api/v1/payments", json={})
     assert answer.status == 503
@@ -109,14 +119,14 @@ async def test_without_an_answer_the_page_is_not_promised_anything(
 
 
 @pytest.mark.parametrize("path", ["/shop/orders", "/shop/orders/o1/cancel"])
-async def test_without_nats_no_order_is_placed_or_cancelled(shop: TestClient, path: str) -> None:
+async def test_without_nats_no_order_is_placed_or_cancelled(shop: ShopClient, path: str) -> None:
     """503 with the reason, and no traceback."""
     answer = await shop.post(path)
     assert answer.status == 503
     assert "is `make run` running?" in (await answer.json())["errors"][0]["message"]
 
 
-async def test_no_other_path_is_forwarded(shop: TestClient, upstream: tuple[Upstream, TestServer]) -> None:
+async def test_no_other_path_is_forwarded(shop: ShopClient, upstream: tuple[Upstream, TestServer]) -> None:
     """Metrics and health are not for customers."""
     for path in ("/metrics", "/readyz", "/api/v2/payments", "/_sandbox/books"):
         assert (await shop.get(path)).status == 404

@@ -1,4 +1,4 @@
-"""`run --broker streaming` from a person's chair: the same guide and the same commands, over NATS Streaming."""
+"""`run --broker streaming` as a user: the same tutorial and the same commands, over NATS Streaming."""
 
 import json
 import os
@@ -36,13 +36,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamingRun]:
     path = f"{require_server().parent}:{os.environ['PATH']}"
     one = StreamingRun(tmp_path_factory.mktemp("run"), PORT=str(free_port()), PATH=path)
     try:
-        yield one.start()
+        one.start()
+        yield one
     finally:
         one.close()
 
 
-def test_the_service_is_told_what_carries_its_events() -> None:
-    """Our NATS Streaming has the contract's cluster id; a NATS that was given keeps what its own variables say."""
+def test_the_service_environment_names_the_broker() -> None:
+    """The run's NATS Streaming has the contract's cluster id; a given NATS keeps its own variables."""
     ports = {plan.SERVICE: 8080, ServerProgram.NATS: 1001, ServerProgram.MONGO: 1002, ServerProgram.STRIPE: 1003}
     shown = plan.service_environ({}, ports, "key", Broker.STREAMING)
     assert Settings.from_environment(shown).nats_cluster_id == "ticketing"
@@ -52,7 +53,7 @@ def test_the_service_is_told_what_carries_its_events() -> None:
 
 
 def test_the_commands_know_which_broker_the_run_has(tmp_path: Path) -> None:
-    """The state of the run says it; for a NATS of somebody else's, NATS_CLUSTER_ID does."""
+    """The state of the run has the broker; for a given NATS, NATS_CLUSTER_ID decides."""
     home = Home(tmp_path)
     home.key()
     home.write_state(State(ports={"nats": 1, "service": 2}, host="127.0.0.1", cluster_id="ticketing"))
@@ -60,7 +61,7 @@ def test_the_commands_know_which_broker_the_run_has(tmp_path: Path) -> None:
     assert Access.of(home, {"NATS_URL": "nats://elsewhere", "NATS_CLUSTER_ID": "other"}).cluster_id == "other"
 
 
-def test_without_the_server_and_without_go_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_the_server_and_without_go_the_run_names_what_is_missing(tmp_path: Path) -> None:
     """Exit 69 before anything is started, and no traceback."""
     environ = environment(PATH="/nowhere", HOME=str(tmp_path))
     line = program("run", "--broker", "streaming", home=tmp_path / "home")
@@ -72,14 +73,14 @@ def test_without_the_server_and_without_go_it_says_what_is_missing(tmp_path: Pat
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_go_installs_it_where_there_is_go(tmp_path: Path, code: int) -> None:
-    """It is said, and goes into the home folder; where Go fails, its words are in a log and the run exits 69."""
+    """It is reported, and goes into the home folder; where Go fails, its output is in a log and the run exits 69."""
     go = tmp_path / "go"
     go.write_text(f'#!/bin/sh\necho "go $*: $GOBIN"\nexit {code}\n')
     go.chmod(0o755)
     environ = environment(PATH=f"{tmp_path}:/usr/bin:/bin", HOME=str(tmp_path))
     line = program("run", "--broker", "streaming", home=tmp_path / "home")
     done = subprocess.run(line, capture_output=True, text=True, env=environ, cwd=ROOT, check=False)
-    assert done.returncode == 69  # this Go never makes anything
+    assert done.returncode == 69  # this Go never builds anything
     assert "installing nats-streaming-server v0.25.6" in done.stderr
     assert ("could not install" in done.stderr) is bool(code)
     asked = f"go install github.com/nats-io/nats-streaming-server@v0.25.6: {tmp_path}/home/bin"
@@ -87,13 +88,13 @@ def test_go_installs_it_where_there_is_go(tmp_path: Path, code: int) -> None:
 
 
 class TestARun:
-    """One run, used by all of these."""
+    """One run for all tests of the class."""
 
     pytestmark = with_servers
 
-    def test_the_guide_pays_declines_and_cancels(self, run: StreamingRun) -> None:
-        """Its orders came over NATS Streaming, and its lines do what they say."""
-        assert "nats-streaming-server (cluster id ticketing) on port" in run.said
+    def test_the_tutorial_pays_declines_and_cancels(self, run: StreamingRun) -> None:
+        """Its orders came over NATS Streaming, and its commands work."""
+        assert "nats-streaming-server (cluster id ticketing) on port" in run.printed
         pay, decline = run.curl_lines[:2]
         paid = shell(pay)
         assert paid["status"] == "paid"
@@ -105,8 +106,8 @@ class TestARun:
         assert refunded["id"] == payment["id"] == paid["id"]
         assert payment["status"] == "refunded"
 
-    def test_a_neighbours_order_has_its_story(self, run: StreamingRun) -> None:
-        """`order` prints a line that pays it, `status` its events in the order in which they were stored."""
+    def test_status_shows_the_events_of_an_order(self, run: StreamingRun) -> None:
+        """`order` prints a command that pays it, `status` its events in the order in which they were stored."""
         order_id, pay = run.command("order", "--price", "5", "--user", "u2").stdout.splitlines()
         paid = shell(pay)
         created, announced, payment = map(json.loads, run.command("status", order_id).stdout.splitlines())
@@ -114,7 +115,7 @@ class TestARun:
         assert payment == paid
 
     def test_events_follows_both_subjects(self, run: StreamingRun) -> None:
-        """What is published while it waits is printed as it comes: a payment, then its refund."""
+        """Events are printed as they are published: a payment, then its refund."""
         followed = run.home / "followed"
         with followed.open("wb") as out:
             line = program("events", "--count", "2", "--timeout-s", "20", home=run.home)
@@ -127,8 +128,8 @@ class TestARun:
         finally:
             following.kill()
             following.wait()
-        seen = [json.loads(line) for line in followed.read_text().splitlines()]
-        assert [(event["subject"], event["orderId"]) for event in seen] == [
+        published = [json.loads(line) for line in followed.read_text().splitlines()]
+        assert [(event["subject"], event["orderId"]) for event in published] == [
             ("payment:created", order_id),
             ("payment:refunded", order_id),
         ]

@@ -1,4 +1,4 @@
-"""Catches what the service logs, as a reader of stdout would see it."""
+"""Captures what the service logs, as a reader of stdout receives it."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from payment.ops import logs
 
 
 class Log:
-    """A configured log, and the lines that came out of it."""
+    """A configured log, and the lines that it has written."""
 
     def __init__(self, level: str = "info", *, secrets: Iterable[str] = (), colours: bool = False) -> None:
         self.stream = io.BytesIO()

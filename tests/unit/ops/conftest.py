@@ -1,4 +1,4 @@
-"""Whatever a test here does to the log of this process is undone after it."""
+"""Restores the log of this process after each test."""
 
 import logging
 from collections.abc import Iterator

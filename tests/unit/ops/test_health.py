@@ -1,5 +1,6 @@
-"""What `/readyz` says, and the two lines of an outage."""
+"""The body of `/readyz`, and the two log lines of an outage."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,7 +40,7 @@ def log() -> Log:
 
 @pytest.fixture
 def health(clock: HandClock, log: Log) -> Health:
-    """All is well."""
+    """Every dependency is up."""
     health = Health(clock)
     for dependency in Dependency:
         health.mark_up(dependency)
@@ -57,7 +58,7 @@ def test_all_up_and_ready_is_ready(health: Health) -> None:
 
 
 def test_starting_and_stopping_are_unavailable(clock: HandClock, health: Health) -> None:
-    """No charge is taken before every actor runs, nor after a SIGTERM."""
+    """No charge is accepted before every actor runs, nor after a SIGTERM."""
     starting = Health(clock)
     assert (starting.status, starting.view().http_status) == (Status.UNAVAILABLE, 503)
     assert starting.view().dependencies["stripe"].why == "not reached yet"
@@ -81,7 +82,7 @@ def test_without_nats_charges_are_taken_and_events_wait(health: Health) -> None:
 
 
 def test_a_note_degrades_what_is_up_and_is_shown_with_it(health: Health) -> None:
-    """F52: an index is being made: charges are taken, and readiness says why something waits; without credentials."""
+    """F52: while an index is made charges are accepted, and `/readyz` shows what waits and why, without credentials."""
     health.note(Dependency.MONGODB, "an index is missing at mongodb://u:hunter2@h/db")
     shown = health.view()
     assert (shown.status, shown.http_status) == (Status.DEGRADED, 200)
@@ -96,22 +97,21 @@ def test_a_note_degrades_what_is_up_and_is_shown_with_it(health: Health) -> None
 
 
 def test_a_refused_key_stops_charges_until_an_answer(health: Health) -> None:
-    """F36: 503 while Stripe refuses our key, and a lost answer in between does not soften that."""
+    """F36: 503 while Stripe refuses our key; a lost answer in between changes nothing."""
     health.mark_down(Dependency.STRIPE, "401: invalid key", blocks_charges=True)
     health.mark_silent(Dependency.STRIPE, "timed out")
-    assert health.status is Status.UNAVAILABLE
-    assert health.view().dependencies["stripe"].why == "401: invalid key"
+    assert (health.status, health.view().dependencies["stripe"].why) == (Status.UNAVAILABLE, "401: invalid key")
     health.mark_up(Dependency.STRIPE)
     assert health.status is Status.READY
 
 
 def test_stripe_is_away_once_it_was_silent_for_ten_seconds(clock: HandClock, health: Health, log: Log) -> None:
-    """One lost answer is no outage; ten seconds without any are, counted from the first."""
+    """One lost answer is no outage; ten seconds without any are, counted from the first lost one."""
     health.mark_silent(Dependency.STRIPE, "timed out")
     clock.elapsed_s += SILENCE_S - 1
-    assert health.status is Status.READY
+    before = health.status
     clock.elapsed_s += 1
-    assert health.status is Status.DEGRADED
+    assert (before, health.status) == (Status.READY, Status.DEGRADED)
     assert health.view().dependencies["stripe"].why == "timed out"
     clock.elapsed_s += 5
     health.mark_up(Dependency.STRIPE)
@@ -130,7 +130,7 @@ def test_an_answer_ends_a_silence(clock: HandClock, health: Health) -> None:
 
 
 def test_an_outage_is_two_lines_however_often_it_is_retried(clock: HandClock, health: Health, log: Log) -> None:
-    """One line when it goes, one when it is back with how long it was gone: not a line a retry."""
+    """One line when it is lost, one when it is back with the length of the outage; none for a retry."""
     for attempt in range(20):
         health.mark_down(Dependency.NATS, f"try {attempt} failed")
         clock.elapsed_s += 0.5
@@ -142,7 +142,7 @@ def test_an_outage_is_two_lines_however_often_it_is_retried(clock: HandClock, he
 
 
 def test_the_reason_and_the_time_shown_are_the_latest_and_the_first(clock: HandClock, health: Health) -> None:
-    """`since` is when it went away; `why` is what is known last."""
+    """`since` is the begin of the outage; `why` is the last reason."""
     clock.elapsed_s = 1
     health.mark_down(Dependency.NATS, "refused")
     clock.elapsed_s = 5
@@ -151,16 +151,16 @@ def test_the_reason_and_the_time_shown_are_the_latest_and_the_first(clock: HandC
     assert (view.since, view.why) == ("2024-05-01T12:00:01.000Z", "no route")
 
 
-def test_an_outage_that_begins_to_stop_charges_is_said_again(health: Health, log: Log) -> None:
-    """Stripe silent, then refusing our key: the second is news of its own."""
+def test_an_outage_that_begins_to_block_charges_is_logged_again(health: Health, log: Log) -> None:
+    """Stripe is silent, then refuses our key: the second is logged too."""
     health.mark_down(Dependency.STRIPE, "no answer")
     health.mark_down(Dependency.STRIPE, "401", blocks_charges=True)
     health.mark_down(Dependency.STRIPE, "401", blocks_charges=True)
     assert [line["blocks_charges"] for line in log.lines] == [False, True]
 
 
-def test_a_reason_that_is_news_is_said_again(health: Health, log: Log) -> None:
-    """F40: an outage that turns out to need a person must be in the log with what there is to do."""
+def test_a_new_reason_is_logged_again(health: Health, log: Log) -> None:
+    """F40: an outage that an operator must end is logged with what to do."""
     health.mark_down(Dependency.NATS, "connection reset", again=True)
     health.mark_down(Dependency.NATS, "another client has our id", again=True)
     assert [line["reason"] for line in log.lines] == ["connection reset", "another client has our id"]
@@ -168,7 +168,7 @@ def test_a_reason_that_is_news_is_said_again(health: Health, log: Log) -> None:
 
 
 def test_what_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log) -> None:
-    """A service that starts without its database says so, and says when it comes."""
+    """A service that starts without its database logs that, and logs when the database is back."""
     health = Health(clock)
     health.mark_down(Dependency.MONGODB, "refused")
     health.mark_down(Dependency.MONGODB, "refused")
@@ -178,8 +178,8 @@ def test_what_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log
     assert log.lines[1]["gone_ms"] == 3_000
 
 
-def test_a_first_contact_is_no_return(clock: HandClock, log: Log) -> None:
-    """Nothing was away that had not been there."""
+def test_a_first_answer_is_no_recovery(clock: HandClock, log: Log) -> None:
+    """A dependency that answers at the start was not lost, so no line says that it is back."""
     Health(clock).mark_up(Dependency.NATS)
     assert log.events == []
 
@@ -190,8 +190,8 @@ def test_no_credential_is_shown(health: Health) -> None:
     assert "hunter2" not in repr(health.view())
 
 
-def test_each_change_is_told_once(clock: HandClock, log: Log) -> None:
-    """A gauge follows the changes, not the reports."""
+def test_each_change_is_reported_once(clock: HandClock, log: Log) -> None:
+    """`on_change` is called for changes, not for every report."""
     changes: list[tuple[Dependency, bool]] = []
     health = Health(clock, on_change=lambda dependency, up: changes.append((dependency, up)))
     for _ in range(2):
@@ -202,7 +202,7 @@ def test_each_change_is_told_once(clock: HandClock, log: Log) -> None:
 
 
 def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, clock: HandClock) -> None:
-    """A call that hung for 8 s is 8 s of silence; but none of it lies before the last answer."""
+    """A call without an answer for 8 s is 8 s of silence, but none of it lies before the last answer."""
     health.mark_up(Dependency.STRIPE)
     clock.elapsed_s += 8
     health.mark_silent(Dependency.STRIPE, "timed out", 8.0)
@@ -217,42 +217,43 @@ def test_a_silence_begins_with_the_call_that_was_never_answered(health: Health, 
 
 
 def test_trouble_is_a_reason_and_a_time(health: Health, clock: HandClock) -> None:
-    """What a stuck order waits for, in the words of `/readyz`."""
+    """The reason on the line of a stuck order is that of `/readyz`."""
     assert health.trouble(Dependency.NATS) is None
     clock.elapsed_s = 1
     health.mark_down(Dependency.NATS, "refused")
     assert health.trouble(Dependency.NATS) == "refused, since 2024-05-01T12:00:01.000Z"
 
 
-def test_the_last_words_of_an_order_are_kept_scrubbed_and_bounded(clock: HandClock) -> None:
-    """F31: for the line of a stuck order. The oldest are forgotten first."""
+def test_notes_of_orders_are_kept_scrubbed_and_bounded(clock: HandClock) -> None:
+    """F31: for the line of a stuck order. The oldest are dropped first."""
     health = Health(clock, Redactor(["hunter2222"]))
-    assert health.last_words(Dependency.STRIPE, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") is None
     health.note_order(Dependency.STRIPE, "o1", "no permission for hunter2222")
-    assert health.last_words(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
-    assert health.last_words(Dependency.NATS, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") == f"no permission for {MASK}"
+    assert health.order_note(Dependency.NATS, "o1") is None
     for number in range(ORDERS_REMEMBERED_LIMIT):
         health.note_order(Dependency.STRIPE, f"other {number}", "x")
-    assert health.last_words(Dependency.STRIPE, "o1") is None
+    assert health.order_note(Dependency.STRIPE, "o1") is None
     health.note_order(Dependency.STRIPE, "other 5", None)
-    assert health.last_words(Dependency.STRIPE, "other 5") is None
+    assert health.order_note(Dependency.STRIPE, "other 5") is None
 
 
-def test_what_was_never_looked_at_is_not_known(clock: HandClock) -> None:
-    """A start waits for that: good, bad and silent are all findings."""
-    for find in (
+def test_a_dependency_without_a_report_is_not_known(clock: HandClock) -> None:
+    """The start waits for the first result, whether good, bad or silence."""
+    finds: tuple[Callable[[Health], None], ...] = (
         lambda health: health.mark_up(Dependency.STRIPE),
         lambda health: health.mark_down(Dependency.STRIPE, "refused"),
         lambda health: health.mark_silent(Dependency.STRIPE, "no answer"),
-    ):
+    )
+    for find in finds:
         health = Health(clock)
         assert not health.is_known(Dependency.STRIPE)
         find(health)
         assert health.is_known(Dependency.STRIPE)
 
 
-def test_an_answer_ends_a_silence_without_calling_it_well(health: Health, clock: HandClock) -> None:
-    """Stripe refuses our key: it is there."""
+def test_an_answer_ends_a_silence_without_marking_it_up(health: Health, clock: HandClock) -> None:
+    """A Stripe that refuses our key does answer."""
     health.mark_silent(Dependency.STRIPE, "no answer", 9.0)
     health.answered(Dependency.STRIPE)
     clock.elapsed_s += SILENCE_S

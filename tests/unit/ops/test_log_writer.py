@@ -1,4 +1,4 @@
-"""Writing to readers that are slow, gone, or no readers at all."""
+"""Writing to readers that are slow or gone, and to streams without a reader."""
 
 import asyncio
 import io
@@ -14,7 +14,7 @@ from payment.ops.log_writer import BACKLOG_BYTES, LineWriter
 
 
 class Pipe:
-    """A pipe whose reader reads when it is told to."""
+    """A pipe whose reader reads only when the test makes it."""
 
     def __init__(self) -> None:
         self.out, into = os.pipe()
@@ -53,7 +53,7 @@ def test_lines_come_out_in_order(pipe: Pipe) -> None:
 
 
 async def test_the_lines_of_a_turn_go_out_together_when_it_ends(pipe: Pipe) -> None:
-    """Without a call to the system for each."""
+    """One system call writes them all."""
     for number in range(3):
         pipe.writer.write_soon(b"line %d\n" % number)
     assert pipe.read() == b""
@@ -61,8 +61,8 @@ async def test_the_lines_of_a_turn_go_out_together_when_it_ends(pipe: Pipe) -> N
     assert pipe.read() == b"line 0\nline 1\nline 2\n"
 
 
-async def test_what_can_not_wait_takes_along_what_was_said_before(pipe: Pipe) -> None:
-    """An alarm is out before anything else can happen."""
+async def test_a_warning_is_written_at_once_after_all_lines_before_it(pipe: Pipe) -> None:
+    """A warning is written at once, after all lines before it."""
     pipe.writer.write_soon(b"before\n")
     pipe.writer.write(b"alarm\n")
     assert pipe.read() == b"before\nalarm\n"
@@ -73,7 +73,7 @@ async def test_what_can_not_wait_takes_along_what_was_said_before(pipe: Pipe) ->
 
 
 async def test_a_thread_without_an_event_loop_waits_for_no_turn(pipe: Pipe) -> None:
-    """A driver's thread, and whoever logs before or after the loop runs."""
+    """A driver's thread, and code that logs before or after the loop runs."""
     thread = threading.Thread(target=pipe.writer.write_soon, args=(b"line\n",))
     thread.start()
     thread.join()
@@ -81,21 +81,21 @@ async def test_a_thread_without_an_event_loop_waits_for_no_turn(pipe: Pipe) -> N
 
 
 def test_a_loop_that_ends_before_its_turn_does_leaves_nothing_unwritten(pipe: Pipe) -> None:
-    """The next one has turns of its own, and closing writes the rest."""
+    """The next loop has turns of its own, and closing writes the rest."""
     ended = asyncio.new_event_loop()
-    ended.run_until_complete(_say(pipe.writer, b"first\n"))
+    ended.run_until_complete(_log_line(pipe.writer, b"first\n"))
     ended.close()
-    asyncio.run(_say(pipe.writer, b"second\n"))
+    asyncio.run(_log_line(pipe.writer, b"second\n"))
     pipe.writer.close()
     assert pipe.read() == b"first\nsecond\n"
 
 
-async def _say(writer: LineWriter, line: bytes) -> None:
+async def _log_line(writer: LineWriter, line: bytes) -> None:
     writer.write_soon(line)
 
 
 def test_a_full_pipe_never_blocks_and_nothing_is_lost_within_the_backlog(pipe: Pipe) -> None:
-    """What the pipe can't take waits, and goes out whole and in order when the reader reads again."""
+    """Lines that the pipe can't take wait, and are written whole and in order when the reader reads again."""
     lines = [b"%d %s\n" % (number, b"x" * 6_000) for number in range(60)]
     for line in lines:
         pipe.writer.write(line)
@@ -106,8 +106,8 @@ def test_a_full_pipe_never_blocks_and_nothing_is_lost_within_the_backlog(pipe: P
     assert found.partition(b"end\n")[0] == b"".join(lines)
 
 
-def test_past_the_backlog_lines_are_dropped_counted_and_owned_up_to(pipe: Pipe) -> None:
-    """Memory stays bounded, and the reader learns where and how many lines are missing."""
+def test_past_the_backlog_lines_are_dropped_counted_and_reported(pipe: Pipe) -> None:
+    """Memory stays bounded, and a line reports where and how many lines are missing."""
     line = b"x" * 9_999 + b"\n"
     count = 2 * BACKLOG_BYTES // len(line)
     for _ in range(count):
@@ -118,9 +118,9 @@ def test_past_the_backlog_lines_are_dropped_counted_and_owned_up_to(pipe: Pipe) 
         pipe.writer.write(b"after\n")
     lines = found.splitlines(keepends=True)
     kept = lines.count(line)
-    place = next(index for index, text in enumerate(lines) if text.startswith(b"lost"))
-    assert lines[place] == b"lost %d\n" % (count - kept)
-    assert lines[place + 1] == b"after\n"
+    position = next(index for index, text in enumerate(lines) if text.startswith(b"lost"))
+    assert lines[position] == b"lost %d\n" % (count - kept)
+    assert lines[position + 1] == b"after\n"
     assert kept * len(line) < BACKLOG_BYTES + 200_000
 
 
@@ -133,7 +133,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: Pipe) -> None:
 
 
 def test_closing_waits_for_a_slow_reader_but_not_for_ever(pipe: Pipe) -> None:
-    """The end of the process is not held up by a reader that never reads."""
+    """A reader that never reads does not hold up the end of the process."""
     for _ in range(40):
         pipe.writer.write(b"x" * 5_000 + b"\n")
     begun = time.monotonic()
@@ -142,7 +142,7 @@ def test_closing_waits_for_a_slow_reader_but_not_for_ever(pipe: Pipe) -> None:
 
 
 def test_a_line_logged_while_a_line_is_written_follows_it() -> None:
-    """The garbage collector may report a lost task in the midst of a write: it must neither lock nor interleave."""
+    """The garbage collector may report a lost task during a write: that must neither deadlock nor interleave."""
 
     class Reentrant(io.BytesIO):
         entered = False
@@ -160,11 +160,16 @@ def test_a_line_logged_while_a_line_is_written_follows_it() -> None:
 
 
 def test_a_terminal_that_was_stopped_holds_up_no_writer() -> None:
-    """It says that it is writable while it takes less than a piece: the write must not wait for the rest."""
+    """It reports that it is writable while it takes less than a piece: the write must not wait for the rest."""
     reader, terminal = os.openpty()
     stream = os.fdopen(terminal, "wb", buffering=0)
     writer = LineWriter(stream, lambda count: b"lost %d\n" % count)
-    writing = threading.Thread(target=lambda: [writer.write(b"x" * 1_500 + b"\n") for _ in range(50)], daemon=True)
+
+    def write_more_than_fits() -> None:
+        for _ in range(50):
+            writer.write(b"x" * 1_500 + b"\n")
+
+    writing = threading.Thread(target=write_more_than_fits, daemon=True)
     writing.start()
     writing.join(5.0)
     assert not writing.is_alive()

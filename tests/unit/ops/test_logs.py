@@ -1,4 +1,4 @@
-"""The log, as a reader of stdout sees it."""
+"""The log, as a reader of stdout receives it."""
 
 import asyncio
 import enum
@@ -19,8 +19,8 @@ class Outcome(enum.Enum):
     PAID = "paid"
 
 
-def test_a_line_is_one_json_object_with_who_when_and_what() -> None:
-    """Every line carries the five fields that every reader relies on, and its own."""
+def test_a_line_is_one_json_object_with_process_time_and_event() -> None:
+    """Every line has the five fields on which every reader relies, and its own."""
     log = Log()
     logs.get_logger().info(Event.CHARGE_FINISHED, outcome=Outcome.PAID, amount=1999, total_ms=12.5)
     assert log.text.count("\n") == 1
@@ -38,7 +38,7 @@ def test_a_line_is_one_json_object_with_who_when_and_what() -> None:
     ]
 
 
-def test_times_are_said_in_utc_and_newlines_never_break_a_line() -> None:
+def test_times_are_logged_in_utc_and_newlines_never_break_a_line() -> None:
     """A value with a newline stays one line; a datetime is ISO 8601 with a Z."""
     log = Log()
     logs.get_logger().info(Event.EVENT_PUBLISHED, reason="one\ntwo", outcome=datetime(2024, 5, 1, tzinfo=UTC))
@@ -48,17 +48,17 @@ def test_times_are_said_in_utc_and_newlines_never_break_a_line() -> None:
 
 
 def test_no_end_of_a_line_that_unicode_knows_breaks_a_line() -> None:
-    """Some readers split by them; nothing else of what is not ASCII is touched."""
+    """Some readers split lines at them. Other text that is not ASCII is unchanged."""
     log = Log()
-    said = "a\u2028b\u2029c\u0085d \u00e4\u2713"
-    logs.get_logger().info(Event.EVENT_PUBLISHED, reason=said)
+    logged = "a\u2028b\u2029c\u0085d \u00e4\u2713"
+    logs.get_logger().info(Event.EVENT_PUBLISHED, reason=logged)
     assert len(log.text.splitlines()) == 1
-    assert log.lines[0]["reason"] == said
+    assert log.lines[0]["reason"] == logged
     assert "\u00e4\u2713" in log.text
 
 
-def test_what_is_below_the_level_is_not_said() -> None:
-    """LOG_LEVEL is a floor."""
+def test_lines_below_the_level_are_not_logged() -> None:
+    """LOG_LEVEL is the lowest level that is logged."""
     log = Log("warning")
     logs.get_logger().info(Event.SERVICE_READY)
     logs.get_logger().warning(Event.REFUND_BLOCKED)
@@ -66,7 +66,7 @@ def test_what_is_below_the_level_is_not_said() -> None:
 
 
 def test_the_log_is_as_it_was_configured_last() -> None:
-    """Something may have been logged before the settings were read."""
+    """A line may have been logged before the settings were read."""
     first = Log()
     logs.get_logger().info(Event.SERVICE_STARTING)
     second = Log()
@@ -75,7 +75,7 @@ def test_the_log_is_as_it_was_configured_last() -> None:
 
 
 def test_the_context_is_on_every_line_of_its_task() -> None:
-    """A request id that is bound once is on each line within, and on none after."""
+    """A request id that is bound once is on each line within the block, and on none after it."""
     log = Log()
     with logs.log_context(request_id="r-1"):
         logs.get_logger().info(Event.SERVICE_READY)
@@ -84,8 +84,8 @@ def test_the_context_is_on_every_line_of_its_task() -> None:
 
 
 @pytest.mark.parametrize("name", ["aiohttp.server", "pymongo.topology", "nats.aio.client", "stripe", "asyncio"])
-def test_a_library_comes_out_the_same_way(name: str) -> None:
-    """What others write to their own loggers is a `library` line, with its traceback in one field."""
+def test_a_library_logs_in_the_same_format(name: str) -> None:
+    """A record of a library's own logger is a `library` line, with its traceback in one field."""
     log = Log()
     try:
         raise ValueError("broken")
@@ -97,16 +97,16 @@ def test_a_library_comes_out_the_same_way(name: str) -> None:
     assert line["exception"].endswith("ValueError: broken")
 
 
-def test_a_library_whose_arguments_do_not_fit_is_still_heard() -> None:
-    """A library's mistake in a log call is no reason to lose the line, nor to raise into it."""
+def test_a_library_whose_arguments_do_not_fit_is_still_logged() -> None:
+    """A library's faulty log call loses no line, and raises nothing."""
     log = Log()
-    # To our handler alone: pytest's own would raise.
+    # Only to our handler: pytest's own would raise.
     logs.LibraryHandler().handle(logging.LogRecord("stripe", logging.WARNING, "", 0, "%d items", ("many",), None))
     assert log.lines[0]["message"] == "%d items (its arguments do not fit: TypeError)"
 
 
-def test_libraries_say_only_warnings_unless_a_fault_is_looked_for_and_never_their_debug() -> None:
-    """At debug pymongo writes whole documents, and stripe whole requests: that is never let out."""
+def test_libraries_log_only_warnings_or_at_debug_their_info() -> None:
+    """At debug pymongo logs whole documents, and stripe whole requests: these are never logged."""
     quiet = Log("info")
     logging.getLogger("nats").info("connecting")
     assert quiet.lines == []
@@ -116,8 +116,8 @@ def test_libraries_say_only_warnings_unless_a_fault_is_looked_for_and_never_thei
     assert [line["message"] for line in curious.lines] == ["connecting"]
 
 
-def test_an_exception_nobody_caught_is_one_line() -> None:
-    """The loop's exception handler says the words of its context, and not the objects in it."""
+def test_an_uncaught_exception_is_one_line() -> None:
+    """The loop's exception handler logs the message of its context, and not the objects in it."""
     log = Log()
     loop = asyncio.new_event_loop()
     logs.loop_exception_handler(loop, {"message": "Task exception was never retrieved", "exception": KeyError("x")})
@@ -128,7 +128,7 @@ def test_an_exception_nobody_caught_is_one_line() -> None:
     assert line["exception"].endswith("KeyError: 'x'")
 
 
-def test_a_group_and_a_chain_of_exceptions_are_told_whole() -> None:
+def test_a_group_and_a_chain_of_exceptions_are_logged_whole() -> None:
     """The traceback names every exception of a group, and the cause of each."""
     log = Log()
     try:
@@ -142,8 +142,8 @@ def test_a_group_and_a_chain_of_exceptions_are_told_whole() -> None:
     assert all(word in text for word in ("ValueError: first", "KeyError: 'second'", "RuntimeError: outer"))
 
 
-def test_a_terminal_gets_colours_and_obeys_nothing_from_outside() -> None:
-    """People get columns and colours; an escape sequence in a value is shown, not performed."""
+def test_a_terminal_gets_colours_and_executes_nothing_from_outside() -> None:
+    """A terminal gets columns and colours; an escape sequence in a value is shown, and not executed."""
     log = Log(colours=True)
     logs.get_logger().info(Event.EVENT_PUBLISHED, reason="\x1b[2Jgone")
     assert "event_published" in log.text
@@ -154,7 +154,7 @@ def test_a_terminal_gets_colours_and_obeys_nothing_from_outside() -> None:
 
 
 def test_anything_at_all_can_be_logged_without_raising() -> None:
-    """Lone surrogates, huge integers, NaN, bytes, objects and cycles come out as valid JSON."""
+    """Lone surrogates, huge integers, NaN, bytes, objects and cycles become valid JSON."""
     log = Log()
     cycle: list[object] = []
     cycle.append(cycle)
@@ -169,7 +169,7 @@ def test_anything_at_all_can_be_logged_without_raising() -> None:
 
 
 def test_a_warning_is_a_line_like_any_other() -> None:
-    """`py.warnings` is a library too."""
+    """`py.warnings` is logged as a library."""
     log = Log()
     with warnings.catch_warnings():
         logging.captureWarnings(True)
@@ -183,7 +183,7 @@ def test_a_warning_is_a_line_like_any_other() -> None:
 
 
 def test_a_line_is_cheap() -> None:
-    """A canonical line costs tens of microseconds: a thousand charges a second may each have one."""
+    """A line costs tens of microseconds: a thousand charges a second may each have one."""
     Log()
     log = logs.get_logger()
     ids = {"order_id": "65f1c0ffee65f1c0ffee1234", "payment_id": "a" * 32, "request_id": "b" * 32}
@@ -193,5 +193,5 @@ def test_a_line_is_cheap() -> None:
         for _ in range(200):
             log.info(Event.CHARGE_FINISHED, outcome="paid", amount=1999, currency="usd", total_ms=31.4, **ids)
         best_s = min(best_s, (time.process_time() - begun) / 200)
-    # Five times what it takes: only a blunder fails this, not a busy machine.
+    # Five times the usual cost: a busy machine does not fail this, a large regression does.
     assert best_s < 100e-6

@@ -1,4 +1,4 @@
-"""Secrets, driven through every path of the log, and looked for at its end."""
+"""Secrets are logged on every path, and searched for in the output."""
 
 import asyncio
 import logging
@@ -33,6 +33,8 @@ SECRETS = {
     "session cookie": ("session=eyJqd3QiOiJleUpoYkdjaU9pSklVekkxTmlKOSJ9", "ZXlKaGJHY|OiJleUpo"),
     "bearer": ("Authorization: Bearer dGhlIHRva2VuIG9mIGEgdXNlcg", "dGhlIHRva2Vu"),
     "bearer in capitals": ("BEARER dGhlIHRva2VuIG9mIGEgdXNlcg", "dGhlIHRva2Vu"),
+    "publishable key": ("pk_live_4eC39HqLyjWDarjtT1zdp7dc", "4eC39HqL"),
+    "a key as Stripe shows it": ("sk_live_******abcd, ********ET42", "abcd|ET42"),
     "address of MongoDB": ("mongodb://pay:hunter22@db-1,db-2/payment", "hunter22"),
     "addresses of NATS": ("nats://a:hunter22@n1:4222,nats://b:hunter23@n2:4222", "hunter2"),
     "token in an address": ("nats://hunter22token@n1:4222", "hunter22"),
@@ -108,16 +110,16 @@ PATHS: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_no_secret_comes_out(kind: str, path: str, colours: bool) -> None:
-    """Whatever its kind and whichever way it takes, a secret is not in what is written."""
-    secret, telling = SECRETS[kind]
+    """A secret of any kind, on any path into the log, is not in the output."""
+    secret, showing = SECRETS[kind]
     log = Log(secrets=[JWT_KEY, PASSWORD], colours=colours)
     PATHS[path](secret)
     assert log.text
-    assert not re.search(telling, log.text), log.text
+    assert not re.search(showing, log.text), log.text
 
 
-def test_a_masked_line_still_says_the_rest() -> None:
-    """Only the secret is masked: the line stays of use."""
+def test_a_masked_line_keeps_the_rest() -> None:
+    """Only the secret is masked: the rest of the line remains."""
     log = Log()
     logs.get_logger().warning(Event.DEPENDENCY_LOST, dependency="mongodb", reason="mongodb://u:p@db-1:27017 refused")
     assert log.lines[0]["reason"] == f"mongodb://{MASK}@db-1:27017 refused"
@@ -141,31 +143,62 @@ def test_a_masked_line_still_says_the_rest() -> None:
     ],
 )
 def test_ids_codes_and_plain_addresses_are_left_alone(innocent: str) -> None:
-    """A log that masks what it is read for is of no use."""
+    """Values that operators need are not masked."""
     assert Redactor().scrub(innocent) == innocent
 
 
 @given(st.text(max_size=200), st.sampled_from([secret for secret, _ in SECRETS.values()]), st.text(max_size=200))
-def test_the_first_look_never_misses_what_scrubbing_would_mask(before: str, secret: str, after: str) -> None:
-    """Lines that pass the cheap look are written as they stand, so it must err towards suspicion."""
+def test_the_cheap_test_never_misses_what_scrubbing_would_mask(before: str, secret: str, after: str) -> None:
+    """Lines that pass the cheap test are written unchanged, so it must err towards suspicion."""
     redactor = Redactor([JWT_KEY, PASSWORD])
     text = before + secret + after
     assert redactor.suspicious(text) or redactor.scrub(text) == text
 
 
 @given(st.integers(min_value=0, max_value=2 * MARGIN_CHARS), st.booleans())
-def test_a_cut_never_leaves_half_a_secret(place: int, keep_end: bool) -> None:
-    """Wherever a text is cut, no part of a known secret is left standing at the edge."""
+def test_a_cut_never_leaves_half_a_secret(position: int, keep_end: bool) -> None:
+    """Wherever a text is cut, no part of a known secret remains at the edge."""
     secret = "correct-horse-battery-staple"
     filler = "." * (FIELD_CHARS + 2 * MARGIN_CHARS)
-    text = filler[:place] + secret + filler[place:]
+    text = filler[:position] + secret + filler[position:]
     short = Redactor([secret]).short(text, FIELD_CHARS, keep_end=keep_end)
     assert len(short) <= FIELD_CHARS + 1
     assert not re.search("[corehsbatypl-]{4}", short.replace(MASK, ""))
 
 
+def test_nothing_of_a_shape_stays_where_customers_read() -> None:
+    """An engineer sees in the log which kind of secret stood there; a customer is not told."""
+    text = "No such token: 'tok_1N3T00Lk' of my-own"
+    assert Redactor().scrub(text) == f"No such token: 'tok_{MASK}' of my-own"
+    assert Redactor().scrub(text, "my-own", "", whole=True) == f"No such token: '{MASK}' of {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("value", "secret", "shown"),
+    [
+        ("payment-service", False, True),
+        ("nats://n1:4222", False, True),
+        ("nats://***@n1:4222", False, True),
+        ("sk_live_4eC39Hq", True, False),
+        ("nats://u:p@n1:4222", True, False),
+        ("SUA" + "A" * 55, True, False),
+        ("a-sixteen-chars-key", True, False),
+        ("x-a-sixteen-chars-key", True, False),
+        ("short", False, False),
+        ("'short'", False, False),
+        ("shorter", False, True),
+        ("a longer password", False, False),
+        ("tok_visa", False, False),
+    ],
+)
+def test_a_value_of_the_environment_is_a_secret_or_may_be_shown(value: str, secret: bool, shown: bool) -> None:
+    """A long key makes a secret of what holds it; a password, or a short key, is only not repeated."""
+    redactor = Redactor(["a longer password"], keys=["a-sixteen-chars-key", "short"])
+    assert (redactor.is_secret(value), redactor.may_be_shown(value)) == (secret, shown)
+
+
 def test_hostile_text_is_scrubbed_in_time() -> None:
-    """No text makes the patterns search for ever."""
+    """No text makes the patterns search for a long time."""
     redactor = Redactor()
     begun = time.process_time()
     for text in ("://" * 30_000, "eyJ" * 30_000, "Bearer " * 10_000, "sk_" * 30_000, "password" * 10_000):

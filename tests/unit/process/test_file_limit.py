@@ -10,7 +10,7 @@ INFINITE = 2**63 - 1
 
 
 class System:
-    """A system's limits: `most` is the largest that it takes, whatever the hard limit says."""
+    """A system's limits: `most` is the largest that it accepts, whatever the hard limit is."""
 
     RLIM_INFINITY = INFINITE
     RLIMIT_NOFILE = 8
@@ -68,7 +68,7 @@ def test_the_limit_is_raised_as_far_as_it_goes(system: System, files: int) -> No
 
 
 def test_this_systems_limits_will_do() -> None:
-    """The module `resource` is what the functions take."""
+    """The functions accept the module `resource`."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_file_limit(resource)
     assert file_limit(resource) >= min(before[0], FILES_WANTED)

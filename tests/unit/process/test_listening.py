@@ -1,4 +1,4 @@
-"""`HOST` and `PORT`: how they are read, what listening on them finds, and what is said where it can't be done."""
+"""`HOST` and `PORT`: how they are read, what `listen` finds, and the text where it can't listen."""
 
 import errno
 import os
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from payment.process import listening
-from payment.process.listening import CannotListen, Unfit, listen, place, read_host, read_port, where
+from payment.process.listening import CannotListen, Unfit, address_text, host_and_port, listen, read_host, read_port
 
 LOOPBACK = "127.0.0.1"
 
 
 def resolving(*addresses: tuple[str, int]) -> Callable[..., list[tuple[Any, ...]]]:
-    """A `getaddrinfo` of a host with these addresses."""
+    """A `getaddrinfo` that returns these addresses."""
 
     def resolve(*_: object, **__: object) -> list[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
@@ -69,8 +69,8 @@ def test_addresses_and_host_names_are_taken_as_they_are(text: str) -> None:
         ("é", "neither"),
     ],
 )
-def test_what_is_no_host_is_refused_with_what_to_change(text: str, hint: str) -> None:
-    """Some of these end `getaddrinfo` with another error than its own: it never sees them."""
+def test_a_text_that_is_no_host_is_refused_with_a_fix(text: str, hint: str) -> None:
+    """Some of these make `getaddrinfo` raise unexpected errors, so it never receives them."""
     with pytest.raises(Unfit, match=hint):
         read_host(text)
 
@@ -89,12 +89,12 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         ({"PORT": "0", "HOST": "::1"}, ("::1", 0)),
     ],
 )
-def test_an_environment_says_where(environ: dict[str, str], found: tuple[str | None, int]) -> None:
+def test_an_environment_gives_host_and_port(environ: dict[str, str], found: tuple[str | None, int]) -> None:
     """Blank counts as not set, as for the settings."""
-    assert where(environ) == found
+    assert host_and_port(environ) == found
 
 
-def test_a_port_that_is_taken_is_named_and_says_how_to_find_who_has_it(taken: tuple[str, int]) -> None:
+def test_a_port_that_is_taken_is_named_with_the_commands_that_find_its_owner(taken: tuple[str, int]) -> None:
     error = refusal(*taken)
     assert (error.exit_code, error.taken) == (os.EX_UNAVAILABLE, True)
     assert f"port {taken[1]} of {LOOPBACK}: another process listens there" in str(error)
@@ -106,7 +106,7 @@ def test_a_port_that_is_taken_on_loopback_is_taken_for_every_interface(taken: tu
 
 
 def test_an_address_of_another_machine_is_named() -> None:
-    error = refusal("192.0.2.1", 0)  # of documentation: nobody has it
+    error = refusal("192.0.2.1", 0)  # reserved for documentation: no machine has it
     assert (error.exit_code, error.taken) == (os.EX_UNAVAILABLE, False)
     assert "192.0.2.1: this machine does not have that address" in str(error)
 
@@ -119,8 +119,8 @@ def test_an_address_of_another_machine_is_named() -> None:
         (UnicodeError("label too long"), os.EX_CONFIG),
     ],
 )
-def test_a_host_that_has_no_address_may_be_the_shells(error: Exception, code: int) -> None:
-    """zsh and tcsh keep the machine's name in HOST. A resolver that is away is no wrong setting."""
+def test_a_host_without_an_address_may_come_from_the_shell(error: Exception, code: int) -> None:
+    """zsh and tcsh keep the machine's name in HOST. A resolver that does not answer is no wrong setting."""
     found = refusal("mymachine", 80, failing(error))
     assert found.exit_code == code
     assert "HOST names mymachine, which has no address" in str(found)
@@ -135,7 +135,7 @@ def test_a_host_that_has_no_address_may_be_the_shells(error: Exception, code: in
         (errno.EMFILE, 80, "Too many open files"),
     ],
 )
-def test_whatever_the_machine_refuses_is_said_in_words(number: int, port: int, hint: str) -> None:
+def test_any_refusal_of_the_machine_is_named(number: int, port: int, hint: str) -> None:
     found = listening._refused(None, port, OSError(number, "x"))
     assert found.exit_code == os.EX_UNAVAILABLE
     assert hint in str(found)
@@ -143,7 +143,7 @@ def test_whatever_the_machine_refuses_is_said_in_words(number: int, port: int, h
 
 
 def test_of_several_addresses_all_are_listened_on_at_one_port_or_none(taken: tuple[str, int]) -> None:
-    """What was opened before one is found taken is closed again."""
+    """Where one address is taken, the sockets that were opened before are closed."""
     with socket.create_server((LOOPBACK, 0)) as sock:
         free = sock.getsockname()
     assert refusal("two", 0, resolving(free, taken)).taken
@@ -156,7 +156,7 @@ def test_of_several_addresses_all_are_listened_on_at_one_port_or_none(taken: tup
 
 
 def test_an_address_that_the_machine_does_not_have_is_left_out_where_it_has_another() -> None:
-    """`localhost` is `::1` too in many containers that have no IPv6."""
+    """`localhost` resolves to `::1` too in many containers without IPv6."""
     [only] = listen("two", 0, resolving(("192.0.2.1", 0), (LOOPBACK, 0)))
     assert only.getsockname()[0] == LOOPBACK
     only.close()
@@ -164,10 +164,10 @@ def test_an_address_that_the_machine_does_not_have_is_left_out_where_it_has_anot
 
 @pytest.mark.parametrize("host", [None, "::"])
 def test_no_host_means_every_interface(host: str | None) -> None:
-    """And so does `::`: its clients come over IPv4 too, as with most other servers."""
+    """And so does `::`: IPv4 clients reach it too, as with most other servers."""
     [both] = listen(host, 0)
     port = both.getsockname()[1]
     for address in (LOOPBACK, "::1"):
         socket.create_connection((address, port)).close()
-    assert place(None, port) == f"port {port} of every interface"
+    assert address_text(None, port) == f"port {port} of every interface"
     both.close()

@@ -23,7 +23,7 @@ sys.exit(0 if socket.socket().fileno() > 2 else 1)
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_no_closed_stream_becomes_a_socket(closed: str) -> None:
-    """The next descriptor that is opened is above 2, and Python's own streams can be used."""
+    """The next descriptor that is opened is above 2, and Python's own streams work."""
     line = f"exec {closed}; exec {sys.executable} -c '{PROGRAM}'"
     done = subprocess.run(
         ["sh", "-c", line], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -40,7 +40,7 @@ def test_what_a_terminal_cant_show_is_written_as_an_escape() -> None:
 
 
 def test_a_reader_that_is_gone_is_no_error() -> None:
-    """`--check | head -1`: nothing is said of it, also not by Python at its end."""
+    """`--check | head -1`: there is no error, also not from Python at its exit."""
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")

@@ -1,4 +1,4 @@
-"""Settings that are valid and probably not meant."""
+"""Settings that are valid and probably a mistake."""
 
 import pytest
 
@@ -27,16 +27,16 @@ def test_a_good_key_is_in_no_doubt() -> None:
         (f"\ufeff{LONG}", "an invisible character"),
         (f"{LONG}\u200b", "an invisible character"),
         (f"{LONG}\\n", "a backslash and a letter"),
-        (f"${{{LONG}}}", "nothing has replaced"),
-        (f"<{LONG}>", "nothing has replaced"),
-        (f"-----BEGIN PUBLIC KEY-----{LONG}", "in PEM"),
+        (f"${{{LONG}}}", "not replaced"),
+        (f"<{LONG}>", "not replaced"),
+        (f"-----BEGIN PUBLIC KEY-----{LONG}", "a PEM file"),
         ("your-jwt-secret", "has 15 bytes"),
         ("é" * 15, "has 30 bytes"),
     ],
 )
 @pytest.mark.parametrize("name", ["JWT_KEY", "JWT_KEY_PREVIOUS"])
-def test_what_is_hardly_meant_is_said_without_the_key(name: str, key: str, words: str) -> None:
-    """It may be meant: the platform's tokens say so, and nobody else can know."""
+def test_a_doubtful_key_is_reported_without_its_value(name: str, key: str, words: str) -> None:
+    """It is only a warning: the key may be right, and only the platform's tokens can show that."""
     other = {"JWT_KEY": LONG} if name == "JWT_KEY_PREVIOUS" else {}
     [doubt] = doubts(settings_with(**other, **{name: key}))
     assert doubt.startswith(f"{name} ")
@@ -44,13 +44,13 @@ def test_what_is_hardly_meant_is_said_without_the_key(name: str, key: str, words
     assert key.strip("\"' \r\n\t") not in doubt
 
 
-def test_several_doubts_are_all_said() -> None:
+def test_several_doubts_are_all_reported() -> None:
     assert len(doubts(settings_with(JWT_KEY='"short"\n'))) == 3
 
 
 def test_a_key_that_is_another_variables_value() -> None:
     found = doubts(settings_with(JWT_KEY=LONG, JWT_KEY_PREVIOUS=LONG, STRIPE_KEY=f"sk_test_{LONG}"))
-    assert found == ["JWT_KEY_PREVIOUS is the same as JWT_KEY: it is for the key of before"]
+    assert found == ["JWT_KEY_PREVIOUS is the same as JWT_KEY: it is for the former key"]
     assert doubts(settings_with(JWT_KEY=f"sk_test_{LONG}", STRIPE_KEY=f"sk_test_{LONG}")) == [
         "JWT_KEY holds the value of STRIPE_KEY"
     ]

@@ -1,4 +1,4 @@
-"""The environment becomes settings, or a list of everything that is wrong with it."""
+"""The environment becomes settings, or a list of all its problems."""
 
 import ast
 import copy
@@ -16,8 +16,9 @@ from nats.aio.client import Client
 import payment
 from payment.adapters.nats.link import split_credentials
 from payment.ops.secret import Secret
-from payment.settings.environment import EX_CONFIG, VARIABLES, Problem, Settings, SettingsError
+from payment.settings.environment import EX_CONFIG, VARIABLES, Settings, SettingsError
 from payment.settings.values import NOT_SHOWN, masked
+from payment.settings.variable import Problem
 from tests.support.servers.nats_identities import Certificates, NKey, Operator
 
 PROGRAMS_OF_THEIR_OWN = frozenset({"devstack", "stripe_sandbox", "healthcheck.py"})
@@ -78,14 +79,14 @@ def test_the_contracts_example_values_work_as_they_stand() -> None:
 
 
 def test_the_tables_own_examples_are_valid() -> None:
-    """What the README shows as an example can be copied."""
+    """An operator can copy each example of the documents."""
     files = {"NATS_CREDS", "NATS_NKEY_SEED", "NATS_TLS_CERT", "NATS_TLS_KEY", "NATS_TLS_CA"}
     found = Settings.from_environment({each.name: each.example for each in VARIABLES if each.name not in files})
     assert found.nats_client_id == "payment-service-web-1"
 
 
 def test_six_variables_suffice() -> None:
-    """All others have a default, or may be absent; set to nothing is not set."""
+    """All others have a default or may be absent; an empty variable counts as absent."""
     found = settings_with(NATS_CLUSTER_ID="", HOST="", STRIPE_API_BASE=" ", PORT="", DYNO="", CHARGE_WAIT_S="")
     assert found == Settings.from_environment(MINIMAL)
     assert (found.nats_cluster_id, found.host, found.stripe_api_base) == (None, None, None)
@@ -94,13 +95,13 @@ def test_six_variables_suffice() -> None:
 
 
 def test_each_variable_has_a_field_of_its_name() -> None:
-    """The table and the settings can't drift apart; DYNO alone is part of another field."""
+    """The table and the settings agree; only DYNO is a part of another field."""
     assert {variable.name.lower() for variable in VARIABLES} - {"dyno"} == set(Settings.__struct_fields__)
     assert {variable.name for variable in VARIABLES if variable.required} == set(REQUIRED)
 
 
 def test_an_empty_environment_names_every_required_variable_at_once() -> None:
-    """Nobody has to start the process six times to learn what it wants."""
+    """One start shows all missing variables."""
     with pytest.raises(SettingsError) as raised:
         Settings.from_environment({})
     assert tuple(problem.variable for problem in raised.value.problems) == REQUIRED
@@ -108,8 +109,8 @@ def test_an_empty_environment_names_every_required_variable_at_once() -> None:
     assert str(raised.value).count("it is not set") == len(REQUIRED)
 
 
-def test_missing_and_malformed_are_told_together() -> None:
-    """A problem says which variable, what it wants and what it got."""
+def test_missing_and_malformed_are_reported_together() -> None:
+    """A problem names the variable, what it wants and what it got."""
     with pytest.raises(SettingsError) as raised:
         Settings.from_environment(MINIMAL | {"PORT": "http", "JWT_KEY": "", "CHARGE_WAIT_S": "30"})
     assert [(problem.variable, problem.got) for problem in raised.value.problems] == [
@@ -134,12 +135,12 @@ def test_missing_and_malformed_are_told_together() -> None:
     ],
 )
 def test_nats_addresses_come_in_every_usual_form(text: str, servers: list[str]) -> None:
-    """http and https mean nats and tls, lists and bare hosts work, and credentials are kept."""
+    """http and https mean nats and tls; lists and bare hosts work; credentials are kept."""
     assert [server.reveal() for server in settings_with(NATS_URL=text).nats_url] == servers
 
 
 def test_mongo_addresses_may_name_several_servers_options_and_srv() -> None:
-    """What pymongo takes is taken; of an SRV address only the shape is looked at."""
+    """What pymongo accepts is accepted; of an SRV address only the shape is checked."""
     for url in (
         "mongodb://u:p%2Fw@a:1,b:2/payment?replicaSet=rs0&authSource=admin",
         "mongodb+srv://u:p@cluster0.example.net/payment?retryWrites=true&w=majority",
@@ -153,7 +154,7 @@ def test_mongo_addresses_may_name_several_servers_options_and_srv() -> None:
     ("dyno", "client_id"), [("web.1", "payment-service-web-1"), ("run.42é", "payment-service-run-42-")]
 )
 def test_each_dyno_has_a_client_id_of_its_own(dyno: str, client_id: str) -> None:
-    """Two dynos never share an id, and a restarted one takes its own back."""
+    """Two dynos never share an id, and a restarted one has its former id."""
     assert settings_with(DYNO=dyno).nats_client_id == client_id
 
 
@@ -177,7 +178,7 @@ def test_each_dyno_has_a_client_id_of_its_own(dyno: str, client_id: str) -> None
     ],
 )
 def test_a_valid_value_becomes_its_setting(name: str, text: str, value: object) -> None:
-    """Numbers, names and words are read as what they are."""
+    """Numbers, names and words become values of their types."""
     assert getattr(settings_with(**{name: text}), name.lower()) == value
 
 
@@ -241,7 +242,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("name", "text"), MALFORMED)
 def test_a_malformed_value_is_named(name: str, text: str) -> None:
-    """The message names the variable and fits into a line of a log."""
+    """The message names the variable and fits into a log line."""
     problem = problem_with(**{name: text})
     assert problem.variable == name
     assert problem.got is not None
@@ -297,7 +298,7 @@ def test_a_bad_value_is_shown_without_its_secrets(name: str, text: str, shown: s
 
 @given(user=st.text(min_size=1), password=st.text("!@:/?#[]%,abcP", min_size=1))
 def test_no_password_survives_the_mask(user: str, password: str) -> None:
-    """Whatever characters a password has, escaped or not, it is not in what is shown."""
+    """A password with any characters, escaped or not, is not in the shown text."""
     shown = masked(f"mongodb://{user}:§{password}§@host/db")
     assert "§" not in shown
     assert shown in ("mongodb://***@host/db", NOT_SHOWN)
@@ -320,7 +321,7 @@ def test_no_password_survives_the_mask(user: str, password: str) -> None:
     ],
 )
 def test_a_secret_in_the_wrong_variable_is_never_shown(name: str, text: str) -> None:
-    """Whatever variable it stands in, and also where it would be valid there: it would be in each line of the log."""
+    """In any variable, and also where it would be valid: it would be on every log line."""
     problem = problem_with(
         JWT_KEY="the-key-hunter2-of-the-platform", **{"MONGO_URL": "mongodb://u:hunter2pw@h/db", name: text}
     )
@@ -346,8 +347,8 @@ def test_a_line_break_or_blank_at_an_edge_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("key", ["sk_live_x", "rk_live_x"])
 @pytest.mark.parametrize("base", ["http://stripe-proxy", "http://127.0.0.1:12111", "HTTP://stripe-proxy"])
-def test_a_live_key_goes_nowhere_unencrypted(key: str, base: str) -> None:
-    """Not even on this machine: there a sandbox would say of each order that it is paid."""
+def test_a_live_key_is_never_sent_unencrypted(key: str, base: str) -> None:
+    """Not on loopback either: a sandbox there would report every order as paid."""
     assert problem_with(STRIPE_KEY=key, STRIPE_API_BASE=base).variable == "STRIPE_API_BASE"
     assert settings_with(STRIPE_KEY=key, STRIPE_API_BASE=base.lower().replace("http:", "https:"))
     assert settings_with(STRIPE_KEY=key.replace("live", "test"), STRIPE_API_BASE=base).stripe_api_base
@@ -365,8 +366,8 @@ def test_a_live_key_goes_nowhere_unencrypted(key: str, base: str) -> None:
         (f"mongodb://h/{'d' * 64}", "at most 63 bytes"),
     ],
 )
-def test_why_the_driver_refuses_a_url_is_said_where_that_holds_no_secret(url: str, words: str) -> None:
-    """What is shown of the URL ends before its options, and would look as if it were well."""
+def test_the_drivers_reason_for_refusing_a_url_is_shown_where_it_holds_no_secret(url: str, words: str) -> None:
+    """The shown URL ends before its options, so without the reason it would look valid."""
     problem = problem_with(MONGO_URL=url)
     assert words in problem.hint
     assert bool(problem.hint) == bool(words)
@@ -374,14 +375,14 @@ def test_why_the_driver_refuses_a_url_is_said_where_that_holds_no_secret(url: st
 
 
 def test_what_the_driver_warns_of_is_not_printed(recwarn: pytest.WarningsRecorder) -> None:
-    """Before the log begins it would stand on stderr; the driver warns again when the address is used."""
+    """Before the log is configured it would go to stderr; the driver warns again when the address is used."""
     settings_with(MONGO_URL="mongodb://h/db?compressors=snappy,zstd")
     assert list(recwarn) == []
 
 
 @pytest.mark.parametrize("text", ["Tr0ub4dor", "0123456789abcdef012345678"])
-def test_what_looks_like_a_password_is_no_number(text: str) -> None:
-    """A key in the variable of the line above: no other variable has it, and its form is all that is known of it."""
+def test_a_text_like_a_password_is_not_shown_for_a_number(text: str) -> None:
+    """A key pasted into a number's variable: no other variable holds it, and only its form shows that it is a key."""
     assert problem_with(PORT=text).got == f"a text of {len(text)} characters"
 
 
@@ -389,7 +390,7 @@ def test_what_looks_like_a_password_is_no_number(text: str) -> None:
     "text",
     ["nats://u:p/w@h", "nats://u:p#w@h", "nats://u:p?w@h", "nats://u:p@w@h", "nats://u:p,w@h", "nats://u:p:4@w@h"],
 )
-def test_a_password_that_is_not_encoded_says_how(text: str) -> None:
+def test_a_password_that_is_not_encoded_gets_a_hint(text: str) -> None:
     assert "write / as %2F, @ as %40" in problem_with(NATS_URL=text).hint
 
 
@@ -397,7 +398,7 @@ def test_a_password_that_is_not_encoded_says_how(text: str) -> None:
     "text", ["nats://h", "tls://u:p%2F@h:1", "ws://h", "wss://h/nats", "[::1]:4222", "http://h_1:80", "t%20k@h"]
 )
 def test_nats_py_reads_each_server_as_we_do(text: str) -> None:
-    """It is its own reader that is used in the end."""
+    """nats-py parses each address in the end."""
     [server] = settings_with(NATS_URL=text).nats_url
     plain, _ = split_credentials(server.reveal())
     theirs, ours = Client._parse_server_uri(plain), urlsplit(plain)
@@ -407,7 +408,7 @@ def test_nats_py_reads_each_server_as_we_do(text: str) -> None:
 
 
 def test_nats_credentials_that_contradict_one_another_are_named(tmp_path: Path) -> None:
-    """What is missing or does not fit together is found before anything is reached."""
+    """Missing and contradictory credentials are found before any server is reached."""
     seed, creds = NKey("U").seed, Operator().creds
     made = Certificates(tmp_path)
     cert, key = str(made.client_cert), str(made.client_key)
@@ -428,7 +429,7 @@ def test_nats_credentials_that_contradict_one_another_are_named(tmp_path: Path) 
 
 
 def test_settings_show_no_secret() -> None:
-    """Neither repr nor str of the settings, or of a secret, gives it away; reveal does."""
+    """Neither repr nor str of the settings, or of a secret, shows it; only reveal does."""
     found = settings_with(
         NATS_URL="nats://u:hunter2@h",
         MONGO_URL="mongodb://u:hunter2@h/db?appName=x",
@@ -443,13 +444,13 @@ def test_settings_show_no_secret() -> None:
 
 @pytest.mark.parametrize("write", [pickle.dumps, copy.deepcopy, lambda secret: vars(secret)])
 def test_a_secret_is_not_written_anywhere(write: Callable[[Secret], object]) -> None:
-    """What walks over objects to write them finds nothing in a secret."""
+    """Code that serializes objects finds no text in a secret."""
     with pytest.raises(TypeError):
         write(Secret("hunter2"))
 
 
 def test_secrets_are_compared_by_what_they_hide() -> None:
-    """Equal secrets are equal, whatever is shown of them."""
+    """Equal secrets are equal, whatever text they show."""
     assert Secret("a", "x") == Secret("a", "y")
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
     assert Secret("a") != "a"
@@ -460,8 +461,8 @@ def test_the_exit_code_is_the_one_of_sysexits() -> None:
     assert EX_CONFIG == 78
 
 
-def test_nobody_else_reads_the_environment() -> None:
-    """But for the operators' commands, a program as run.py is one, and the programs that only developers start."""
+def test_no_other_module_reads_the_environment() -> None:
+    """Only entry points for operators, and programs for developers, read `os.environ`."""
     root = Path(payment.__file__).parent
     readers = [
         path.relative_to(root).as_posix()
@@ -486,7 +487,7 @@ def _reads_environment(source: str) -> bool:
 
 
 def test_the_app_manifest_offers_what_a_dyno_can_use() -> None:
-    """Every variable but those that Heroku sets, and HOST, which a dyno has no use for."""
+    """Every variable except those that Heroku sets, and HOST, which a dyno does not need."""
     manifest = json.loads((Path(payment.__file__).parents[1] / "app.json").read_text())["env"]
     assert set(manifest) == {variable.name for variable in VARIABLES} - {"PORT", "HOST", "DYNO"}
     required = {name for name, entry in manifest.items() if entry.get("required", True)}

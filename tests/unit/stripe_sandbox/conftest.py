@@ -1,4 +1,4 @@
-"""A Stripe sandbox in this process, on a clock of the test's own, and the real stripe library pointed at it."""
+"""A Stripe sandbox in this process, on a test clock, and the real stripe library as its client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,9 +13,15 @@ from aiohttp.test_utils import TestServer
 from payment.stripe_sandbox.app import Sandbox, SandboxSettings
 from payment.stripe_sandbox.database import Database
 from payment.stripe_sandbox.server import application
+from tests.unit.core.builders import of_kind, present
 
 START = 1_700_000_000.0
 KEY = "sk_test_51Sandbox"
+
+
+def charge_of(declined: stripe.CardError) -> str:
+    """The id of the charge that failed."""
+    return of_kind(str, present(declined.error).charge)
 
 
 class FakeClock:
@@ -29,7 +35,7 @@ class FakeClock:
 
 
 class Gate:
-    """Stands for `asyncio.sleep`: every sleep ends when the gate opens."""
+    """Replaces `asyncio.sleep`: every sleep ends when the gate opens."""
 
     def __init__(self) -> None:
         self.arrived = asyncio.Event()
@@ -43,7 +49,7 @@ class Gate:
 
 
 class World:
-    """A sandbox, its address, and clients for it."""
+    """A sandbox, its address, and its clients."""
 
     def __init__(self, directory: Path, settings: SandboxSettings) -> None:
         self.clock = FakeClock()
@@ -63,7 +69,7 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         self.gate.opened.set()
         await self.sandbox.close()
-        await self._http.close_async()
+        await self._http.close_async()  # type: ignore[no-untyped-call]
         await self.raw.close()
         await self._server.close()
         self.database.close()
@@ -72,12 +78,12 @@ class World:
         return stripe.StripeClient(key, base_addresses={"api": self.url}, http_client=self._http, max_network_retries=0)
 
     async def charge(self, key: str | None = None, **params: Any) -> stripe.Charge:
-        """Charge a Visa 19.99 USD, but for what `params` say otherwise."""
+        """Charge a Visa 19.99 USD; `params` override the defaults."""
         asked: Any = {"amount": 1999, "currency": "usd", "source": "tok_visa", **params}
         return await self.stripe.v1.charges.create_async(asked, {"idempotency_key": key} if key else {})
 
     async def intent(self, key: str | None = None, **params: Any) -> stripe.PaymentIntent:
-        """Create an intent of 19.99 USD that never redirects, but for what `params` say otherwise."""
+        """Create an intent of 19.99 USD that never redirects; `params` override the defaults."""
         asked: Any = {
             "amount": 1999,
             "currency": "usd",
@@ -89,7 +95,7 @@ class World:
     async def confirm(
         self, intent_id: str, key: str | None = None, token: str | None = None, **params: Any
     ) -> stripe.PaymentIntent:
-        """Confirm an intent with a card token, or with what `params` say."""
+        """Confirm an intent with a card token, or with `params`."""
         asked: Any = dict(params)
         if token is not None:
             asked["payment_method_data"] = {"type": "card", "card": {"token": token}}
@@ -97,7 +103,7 @@ class World:
         return await self.stripe.v1.payment_intents.confirm_async(intent_id, asked, options)
 
     async def post(self, path: str, key: str | None = None, **params: str) -> tuple[int, dict[str, Any], Any]:
-        """A POST as curl would make it: status, body, headers."""
+        """Send a POST as curl would; returns status, body, headers."""
         headers = {"Idempotency-Key": key} if key else {}
         async with self.raw.post(path, data=params, headers=headers) as response:
             return response.status, await response.json(), response.headers

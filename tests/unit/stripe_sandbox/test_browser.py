@@ -1,4 +1,4 @@
-"""What a browser may do at the sandbox: the calls of Stripe.js with a publishable key, and the bank's page."""
+"""A browser's use of the sandbox: the calls of Stripe.js with a publishable key, and the bank's page."""
 
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,14 +15,14 @@ THREE_D_SECURE = "pm_card_threeDSecure2Required"
 
 
 async def browser(world: World, method: str, path: str, **params: str) -> tuple[int, Any, Any]:
-    """A request as a page sends it."""
+    """Send a request as a page does."""
     sent: Any = {"params": params} if method == "GET" else {"data": params}
     async with world.raw.request(method, path, headers=PUBLISHABLE, **sent) as response:
         return response.status, await response.json(), response.headers
 
 
 async def test_a_browser_sees_its_intent_by_the_client_secret(world: World) -> None:
-    """The fields that Stripe shows to a publishable key, and no other."""
+    """It gets the fields that Stripe shows to a publishable key, and no other."""
     intent = await world.intent(metadata={"orderId": "o1"})
     path = f"/v1/payment_intents/{intent.id}"
     status, body, headers = await browser(world, "GET", path, client_secret=str(intent.client_secret))
@@ -34,7 +34,7 @@ async def test_a_browser_sees_its_intent_by_the_client_secret(world: World) -> N
 
 @pytest.mark.parametrize("step", ["", "/confirm"])
 async def test_a_browser_without_the_right_secret_sees_nothing(world: World, step: str) -> None:
-    """Another secret is refused by name, none at all needs a secret key; the intent stays as it was."""
+    """A wrong secret is refused by name, a missing one requires a secret key; the intent does not change."""
     intent = await world.intent(payment_method="pm_card_visa")
     method, path = ("POST" if step else "GET"), f"/v1/payment_intents/{intent.id}{step}"
     status, body, _ = await browser(world, method, path, client_secret=f"{intent.id}_secret_x")
@@ -57,7 +57,8 @@ async def test_a_browser_confirms_with_another_card(world: World) -> None:
     assert (status, body["status"]) == (200, "succeeded")
     assert set(body) == PUBLIC_FIELDS
     status, body, _ = await browser(world, "POST", path, client_secret=secret, payment_method="pm_card_visa")
-    assert (status, set(body["error"]["payment_intent"])) == (400, PUBLIC_FIELDS)
+    assert status == 400
+    assert set(body["error"]["payment_intent"]) == PUBLIC_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ async def test_a_browser_confirms_with_another_card(world: World) -> None:
     ],
 )
 async def test_a_publishable_key_opens_nothing_else(world: World, method: str, path: str) -> None:
-    """401, with the code that says which key is wanted; no page may read the answer."""
+    """The answer is 401, with the code for the required key; no page may read it."""
     status, body, headers = await browser(world, method, path)
     assert (status, body["error"]["code"]) == (401, "secret_key_required")
     assert "Access-Control-Allow-Origin" not in headers
@@ -102,7 +103,7 @@ async def test_a_browser_makes_tokens_of_each_kind(world: World) -> None:
 
 
 async def test_a_preflight_allows_what_a_page_sends(world: World) -> None:
-    """For the calls of a browser, and for no others."""
+    """Only for the calls of a browser."""
     async with world.raw.options("/v1/payment_intents/pi_1/confirm") as response:
         assert response.status == 204
         assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
@@ -111,7 +112,7 @@ async def test_a_preflight_allows_what_a_page_sends(world: World) -> None:
 
 
 async def redirected(world: World, **params: Any) -> tuple[stripe.PaymentIntent, str]:
-    """An intent whose customer is sent to the bank's page, and the page's address."""
+    """Returns an intent whose customer is redirected to the bank's page, and the page's address."""
     asked = {"payment_method": THREE_D_SECURE, "return_url": RETURN_URL, **params}
     intent = await world.intent(confirm=True, **asked)
     assert intent.next_action is not None
@@ -154,7 +155,7 @@ async def test_the_bank_sends_the_customer_back(
 
 
 async def test_a_page_of_the_bank_is_good_for_one_answer(world: World) -> None:
-    """Answered in one tab, it says in the other that it is over, and nothing is charged twice."""
+    """Once it is answered in one tab, another tab shows that it is closed, and nothing is charged twice."""
     intent, page = await redirected(world)
     async with world.raw.post(f"{page}/complete", allow_redirects=False) as response:
         assert response.status == 303
@@ -166,8 +167,8 @@ async def test_a_page_of_the_bank_is_good_for_one_answer(world: World) -> None:
     assert (await world.audit())["succeeded_by_intent"] == {intent.id: 1}
 
 
-async def test_a_page_without_a_return_url_tells_the_one_that_opened_it(world: World) -> None:
-    """Stripe.js shows it in a frame: the answer is a message, or JSON where that is asked for."""
+async def test_a_page_without_a_return_url_messages_its_opener(world: World) -> None:
+    """Stripe.js shows it in a frame: the answer is a message, or JSON where that is requested."""
     for accept, expected in (("text/html", "3DS-authentication-complete"), ("application/json", '"succeeded"')):
         intent = await world.intent(confirm=True, payment_method=THREE_D_SECURE, use_stripe_sdk=True)
         assert intent.next_action is not None
@@ -179,7 +180,7 @@ async def test_a_page_without_a_return_url_tells_the_one_that_opened_it(world: W
 
 
 async def test_the_overview_shows_what_there_is_and_escapes_it(world: World) -> None:
-    """Intents, charges, refunds, disputes and events; nothing that was sent becomes markup or a request."""
+    """Intents, charges, refunds, disputes and events; no sent value becomes markup or a request."""
     paid = await world.intent(confirm=True, payment_method="pm_card_visa", transfer_group="<script>alert(1)</script>")
     refund = await world.stripe.v1.refunds.create_async({"payment_intent": paid.id})
     disputed = await world.charge(source="tok_createDispute")

@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.unit.stripe_sandbox.conftest import World
+from tests.unit.stripe_sandbox.conftest import World, charge_of
 
 
 async def disputed(world: World, source: str = "tok_createDispute") -> tuple[str, stripe.Dispute]:
-    """A charge, and the dispute about it."""
+    """Returns a charge and its dispute."""
     charge = await world.charge(source=source)
     listed = await world.stripe.v1.disputes.list_async({"charge": charge.id})
     return charge.id, listed.data[0]
 
 
 async def refund(world: World, charge_id: str) -> str:
-    """The status of a refund, or the code why there is none."""
+    """Returns the status of a refund, or the error code."""
     try:
         return str((await world.stripe.v1.refunds.create_async({"charge": charge_id})).status)
     except stripe.InvalidRequestError as refused:
@@ -24,7 +24,7 @@ async def refund(world: World, charge_id: str) -> str:
 
 
 async def kinds(world: World) -> list[str]:
-    """The types of all events about disputes, oldest first."""
+    """Returns the types of all events about disputes, oldest first."""
     listed = await world.stripe.v1.events.list_async({"limit": 100})
     return [event.type for event in reversed(listed.data) if event.type.startswith("charge.dispute")]
 
@@ -38,7 +38,7 @@ async def kinds(world: World) -> list[str]:
     ],
 )
 async def test_evidence_decides_a_dispute(world: World, text: str, status: str, refunded: str) -> None:
-    """By the words of Stripe's testing page. A charge can be refunded once its dispute was won, and never once lost."""
+    """By the texts of Stripe's testing page. A charge can be refunded once its dispute was won, and never once lost."""
     charge_id, dispute = await disputed(world)
     assert await refund(world, charge_id) == "charge_disputed"
     asked: Any = {"evidence": {"uncategorized_text": text}, "metadata": {"case": "7"}}
@@ -50,7 +50,7 @@ async def test_evidence_decides_a_dispute(world: World, text: str, status: str, 
 
 
 async def test_evidence_that_is_not_submitted_decides_nothing(world: World) -> None:
-    """It is kept."""
+    """The evidence is stored."""
     _, dispute = await disputed(world)
     asked: Any = {"evidence": {"uncategorized_text": "winning_evidence"}, "submit": False}
     after = await world.stripe.v1.disputes.update_async(dispute.id, asked)
@@ -60,7 +60,7 @@ async def test_evidence_that_is_not_submitted_decides_nothing(world: World) -> N
 
 
 async def test_dispute_that_is_accepted_is_lost(world: World) -> None:
-    """`close`; it is closed once, and takes no evidence any more."""
+    """`close` works once, and the dispute accepts no evidence afterwards."""
     charge_id, dispute = await disputed(world)
     assert (await world.stripe.v1.disputes.close_async(dispute.id)).status == "lost"
     assert await refund(world, charge_id) == "charge_disputed"
@@ -73,7 +73,7 @@ async def test_dispute_that_is_accepted_is_lost(world: World) -> None:
 
 
 async def test_inquiry_can_be_refunded_until_it_becomes_a_chargeback(world: World) -> None:
-    """`warning_…` withdraws no money."""
+    """A dispute in `warning_…` withdraws no money."""
     charge_id, inquiry = await disputed(world, "tok_createDisputeInquiry")
     assert (inquiry.status, inquiry.is_charge_refundable) == ("warning_needs_response", True)
     answered: Any = {"evidence": {"uncategorized_text": "as ordered"}}
@@ -87,8 +87,8 @@ async def test_inquiry_can_be_refunded_until_it_becomes_a_chargeback(world: Worl
     assert await refund(world, other) == "succeeded"
 
 
-async def test_bank_decides_when_it_is_told_to_also_anew(world: World) -> None:
-    """The control: a charge is disputed at any time, lost, and decided anew for the merchant."""
+async def test_the_control_route_makes_the_bank_decide_also_anew(world: World) -> None:
+    """Over the control route a charge can be disputed at any time, lost, and decided again for the merchant."""
     charge = await world.charge()
     opened = await world.control(f"charges/{charge.id}/dispute")
     assert opened["status"] == "needs_response"
@@ -109,10 +109,10 @@ async def test_bank_decides_when_it_is_told_to_also_anew(world: World) -> None:
 
 @pytest.mark.parametrize("path", ["disputes/du_none/win", "disputes/du_none/lose", "charges/ch_none/dispute"])
 async def test_control_of_what_is_not_there_is_refused(world: World, path: str) -> None:
-    """409, and nothing has changed."""
+    """The answer is 409, and nothing has changed."""
     async with world.raw.post(f"/_sandbox/{path}") as response:
         assert response.status == 409
     with pytest.raises(stripe.CardError) as declined:
         await world.charge(source="tok_chargeDeclined")
-    async with world.raw.post(f"/_sandbox/charges/{declined.value.error.charge}/dispute") as response:
+    async with world.raw.post(f"/_sandbox/charges/{charge_of(declined.value)}/dispute") as response:
         assert response.status == 409

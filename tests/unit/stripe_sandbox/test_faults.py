@@ -1,4 +1,4 @@
-"""The sandbox breaks in the way it was asked to: what the stripe library sees, and what is on the books."""
+"""The sandbox's faults: their errors in the stripe library, and the stored charges."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 import stripe
 
 from payment.stripe_sandbox.faults import FaultKind
+from tests.unit.core.builders import present
 from tests.unit.stripe_sandbox.conftest import World
 
 AS_SEEN: list[tuple[str, type[Exception], int]] = [
@@ -24,8 +25,10 @@ AS_SEEN: list[tuple[str, type[Exception], int]] = [
 
 
 @pytest.mark.parametrize(("fault", "error", "charges"), AS_SEEN)
-async def test_a_fault_is_seen_as_asked(world: World, fault: str, error: type[Exception], charges: int) -> None:
-    """Each fault raises its error in the library, and has charged or not; the next request is whole (F09 to F14)."""
+async def test_a_fault_strikes_as_asked(world: World, fault: str, error: type[Exception], charges: int) -> None:
+    """Each fault raises its error in the library, and has charged or not; the next request has no fault (F09 to
+    F14).
+    """
     await world.control("faults", fault=fault, endpoint="charges.create")
     with pytest.raises(error):
         await world.charge(key="k1")
@@ -34,7 +37,7 @@ async def test_a_fault_is_seen_as_asked(world: World, fault: str, error: type[Ex
 
 
 async def test_a_cut_body_has_charged(world: World) -> None:
-    """F11: the headers come, half of the body, and then the end; the same key shows the charge that was made."""
+    """F11: the client gets the headers and half of the body; the same key returns the charge that was made."""
     await world.control("faults", fault="cut_body")
     with pytest.raises(Exception) as broken:  # noqa: PT011 (the library lets aiohttp's own error through)
         await world.charge(key="k")
@@ -55,7 +58,7 @@ async def test_a_500_is_kept_for_its_key(world: World, fault: str, charges: int)
 
 @pytest.mark.parametrize(("fault", "charges"), [("hang", 0), ("hang_after", 1)])
 async def test_a_hanging_request_never_ends(world: World, fault: str, charges: int) -> None:
-    """F09, F10: no answer comes; the client gives up, and the same key tells the truth."""
+    """F09, F10: no answer comes; the client gives up, and the same key shows the result."""
     await world.control("faults", fault=fault)
     asking = asyncio.create_task(world.charge(key="k"))
     while "charges.create" not in (await world.audit())["requests"]:
@@ -68,7 +71,7 @@ async def test_a_hanging_request_never_ends(world: World, fault: str, charges: i
 
 
 async def test_a_delay_passes_before_the_charge(world: World) -> None:
-    """A slow charge is a charge under way: nothing is on the books until it is through."""
+    """A slow charge is executing: it is not stored until its delay is over."""
     await world.control("faults", fault="delay", delay_ms=1500)
     asking = asyncio.create_task(world.charge())
     await world.gate.arrived.wait()
@@ -79,7 +82,9 @@ async def test_a_delay_passes_before_the_charge(world: World) -> None:
 
 
 async def test_a_late_confirm_lands_after_its_client_has_gone(world: World) -> None:
-    """The connection breaks at once and nothing is charged; when the delay is over, the confirm acts all the same."""
+    """The connection breaks at once and nothing is charged; when the delay is over, the confirm is executed all the
+    same.
+    """
     intent = await world.intent()
     await world.control("faults", fault="late", endpoint="payment_intents.confirm", delay_ms=5000)
     with pytest.raises(stripe.APIConnectionError):
@@ -96,7 +101,7 @@ async def test_a_late_confirm_lands_after_its_client_has_gone(world: World) -> N
 
 
 async def test_a_late_confirm_finds_a_canceled_intent(world: World) -> None:
-    """A cancel is a fence: what lands after it is refused, and its key keeps the refusal."""
+    """A cancel is a fence: a later confirm is refused, and its key keeps the refusal."""
     intent = await world.intent()
     await world.control("faults", fault="late", endpoint="payment_intents.confirm", delay_ms=5000)
     with pytest.raises(stripe.APIConnectionError):
@@ -109,7 +114,7 @@ async def test_a_late_confirm_finds_a_canceled_intent(world: World) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await world.confirm(intent.id, key="k", token="tok_visa")
     assert refused.value.code == "payment_intent_unexpected_state"
-    assert refused.value.headers["Idempotent-Replayed"] == "true"
+    assert present(refused.value.headers)["Idempotent-Replayed"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -135,8 +140,8 @@ async def test_a_payment_can_stay_in_processing(world: World, token: str, status
     assert (ended.latest_charge.id, ended.latest_charge.status) == (waiting.latest_charge.id, charge)
 
 
-async def test_a_fault_strikes_its_endpoint_so_many_times(world: World) -> None:
-    """Other endpoints are not touched; after `times` requests it is over; DELETE ends those that wait."""
+async def test_a_fault_strikes_its_endpoint_as_often_as_asked(world: World) -> None:
+    """Other endpoints are not affected; after `times` requests the fault is used up; DELETE removes pending ones."""
     await world.control("faults", fault="error_before", endpoint="charges.create", times=2)
     await world.stripe.v1.charges.list_async()
     for _ in range(2):
@@ -150,10 +155,10 @@ async def test_a_fault_strikes_its_endpoint_so_many_times(world: World) -> None:
 
 
 async def test_an_improbable_fault_does_not_strike(world: World) -> None:
-    """A probability of nothing lets every request through, and waits."""
+    """A fault with probability 0 never strikes and stays pending."""
     await world.control("faults", fault="drop_before", probability=0)
     await world.charge()
-    assert len(world.sandbox.faults.waiting) == 1
+    assert len(world.sandbox.faults.pending) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,14 +174,14 @@ async def test_an_improbable_fault_does_not_strike(world: World) -> None:
     ],
 )
 async def test_a_fault_that_there_is_not_is_refused(world: World, body: Any) -> None:
-    """A misspelt fault must not look like a test that passed."""
+    """A misspelt fault must not let a test pass."""
     async with world.raw.post("/_sandbox/faults", json=body) as response:
         assert response.status == 400
         assert (await response.json())["error"]["message"]
-    assert world.sandbox.faults.waiting == []
+    assert world.sandbox.faults.pending == []
 
 
-async def test_the_books_count_every_request(world: World) -> None:
+async def test_the_audit_counts_every_request(world: World) -> None:
     """Requests, statuses, replays and faults, by endpoint."""
     await world.charge(key="k")
     await world.charge(key="k")
@@ -188,13 +193,13 @@ async def test_the_books_count_every_request(world: World) -> None:
 
 
 def test_every_fault_is_tested() -> None:
-    """A new kind of fault gets a row above."""
+    """A new kind of fault needs a row above."""
     by_itself = {"cut_body", "hang", "hang_after", "delay", "late", "processing"}
     assert {kind.value for kind in FaultKind} == {fault for fault, *_ in AS_SEEN} | by_itself
 
 
-async def test_a_restricted_key_is_told_what_it_lacks_and_whose_it_is(world: World) -> None:
-    """As Stripe says it: the account and the permission; no part of the key but its ends."""
+async def test_a_restricted_key_gets_its_missing_permission_and_its_account(world: World) -> None:
+    """As at Stripe: the account and the permission; only the ends of the key."""
     account = await world.stripe.v1.accounts.retrieve_current_async()
     await world.control("faults", fault="forbidden", endpoint="charges.create")
     with pytest.raises(stripe.PermissionError) as refused:
@@ -206,7 +211,7 @@ async def test_a_restricted_key_is_told_what_it_lacks_and_whose_it_is(world: Wor
 
 
 async def test_a_fault_about_an_order_strikes_no_other(world: World) -> None:
-    """By what a request names itself, and by the transfer group of the intent that it is about."""
+    """By the request's own text, and by the transfer group of its intent."""
     await world.control("faults", fault="rate_limit", times=None, about="order-1")
     made = []
     for group in ("order-1", "order-2"):
@@ -219,8 +224,8 @@ async def test_a_fault_about_an_order_strikes_no_other(world: World) -> None:
     assert status == 403
 
 
-async def test_a_counted_fault_for_any_endpoint_is_not_used_up_by_a_look_at_the_account(world: World) -> None:
-    """Clients look whether the sandbox is there, now and then: a test means the requests after that."""
+async def test_a_counted_fault_for_any_endpoint_is_not_used_up_by_health_checks(world: World) -> None:
+    """Clients send periodic health checks, which a test's fault is not meant for."""
     await world.control("faults", fault="rate_limit", endpoint="*", times=1)
     await world.stripe.v1.accounts.retrieve_current_async()
     with pytest.raises(stripe.RateLimitError):

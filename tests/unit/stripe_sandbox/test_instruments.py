@@ -1,4 +1,4 @@
-"""What an intent is paid with: payment methods, card tokens and confirmation tokens of the sandbox."""
+"""The instruments of the sandbox: payment methods, card tokens and confirmation tokens."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ async def new_method(world: World, **card: Any) -> stripe.PaymentMethod:
 
 
 async def test_every_test_number_makes_a_payment_method(world: World) -> None:
-    """It shows its card, and is retrieved as it was made."""
+    """It has its card, and is retrieved as it was created."""
     for number, card in TEST_NUMBERS.items():
         method = await new_method(world, number=number)
         assert method.card is not None
@@ -62,7 +62,7 @@ async def test_a_number_pays_as_its_card_does(world: World, number: str, status:
 )
 @pytest.mark.parametrize("kind", ["payment_method", "token"])
 async def test_a_wrong_card_is_a_card_error(world: World, change: dict[str, Any], code: str, kind: str) -> None:
-    """402 with the code of what is wrong, for payment methods and for tokens."""
+    """The answer is 402 with the code of the error, for payment methods and for tokens."""
     asked: Any = {"card": CARD | change}
     make = world.stripe.v1.tokens.create_async
     if kind == "payment_method":
@@ -73,7 +73,7 @@ async def test_a_wrong_card_is_a_card_error(world: World, change: dict[str, Any]
 
 
 async def test_a_card_token_makes_one_payment_method(world: World) -> None:
-    """It says that it was used, and can't be used again; neither by an intent nor as a charge's source."""
+    """It is marked as used, and can't be used again, neither by an intent nor as a charge's source."""
     asked: Any = {"card": CARD | {"name": "A. Buyer"}}
     token = await world.stripe.v1.tokens.create_async(asked)
     assert (token.type, token.used) == ("card", False)
@@ -91,7 +91,7 @@ async def test_a_card_token_makes_one_payment_method(world: World) -> None:
 
 
 async def test_a_token_of_a_declined_confirm_is_used_up(world: World) -> None:
-    """As a real token is: it became a payment method before the card was asked."""
+    """As with a real token: it became a payment method before the card was charged."""
     asked: Any = {"card": CARD | {"number": "4000000000000002"}}
     token = await world.stripe.v1.tokens.create_async(asked)
     intent = await world.intent()
@@ -103,7 +103,7 @@ async def test_a_token_of_a_declined_confirm_is_used_up(world: World) -> None:
 
 
 async def test_a_token_of_a_refused_confirm_is_not_used_up(world: World) -> None:
-    """What is refused leaves nothing behind."""
+    """A refused request changes nothing."""
     intent = await world.intent()
     await world.stripe.v1.payment_intents.cancel_async(intent.id)
     with pytest.raises(stripe.InvalidRequestError):
@@ -126,7 +126,7 @@ async def test_a_payment_method_pays_once(world: World) -> None:
 
 
 async def test_a_payment_method_is_made_from_a_token(world: World) -> None:
-    """`card[token]` takes named tokens too."""
+    """`card[token]` accepts named tokens too."""
     method = await world.stripe.v1.payment_methods.create_async({"type": "card", "card": {"token": "tok_amex"}})
     assert method.card is not None
     assert method.card.brand == "amex"
@@ -141,13 +141,12 @@ async def test_what_is_unknown_is_a_404(world: World, kind: str) -> None:
 
 
 async def confirmation_token(world: World, **params: Any) -> stripe.ConfirmationToken:
-    return await world.stripe.v1.test_helpers.confirmation_tokens.create_async(
-        {"payment_method": "pm_card_visa", **params}  # type: ignore[typeddict-item]
-    )
+    asked: Any = {"payment_method": "pm_card_visa", **params}
+    return await world.stripe.v1.test_helpers.confirmation_tokens.create_async(asked)
 
 
 async def test_a_confirmation_token_confirms_one_intent(world: World) -> None:
-    """It shows the card to be, names the intent that it confirmed, and can't be used again."""
+    """It has the card, names the intent that it confirmed, and can't be used again."""
     token = await confirmation_token(world)
     assert token.payment_method_preview is not None
     assert token.payment_method_preview.card is not None
@@ -177,10 +176,10 @@ async def test_a_confirmation_token_expires(world: World) -> None:
         ({"return_url": "https://shop.example", "use_stripe_sdk": True}, "use_stripe_sdk"),
     ],
 )
-async def test_a_confirmation_token_brings_what_the_browser_said(
+async def test_a_confirmation_token_brings_what_the_browser_sent(
     world: World, params: dict[str, Any], kind: str
 ) -> None:
-    """Its Stripe.js handles the next action, where the confirm says nothing else."""
+    """Its Stripe.js handles the next action, unless the confirm overrides that."""
     token = await confirmation_token(world, payment_method="pm_card_threeDSecure2Required")
     intent = await world.intent(confirm=True, confirmation_token=token.id, **params)
     assert intent.next_action is not None
@@ -188,7 +187,7 @@ async def test_a_confirmation_token_brings_what_the_browser_said(
 
 
 async def test_a_confirmation_token_brings_its_return_url(world: World) -> None:
-    """Where redirects are allowed it says where to return to."""
+    """Where redirects are allowed its return URL is used."""
     token = await confirmation_token(world, return_url="https://shop.example/done")
     automatic = {"enabled": True}
     paid = await world.intent(confirm=True, confirmation_token=token.id, automatic_payment_methods=automatic)
@@ -196,7 +195,7 @@ async def test_a_confirmation_token_brings_its_return_url(world: World) -> None:
 
 
 async def test_a_confirmation_token_is_made_of_card_data_too(world: World) -> None:
-    """As the Payment Element does it; without a payment method it is refused."""
+    """As the Payment Element creates it; without a payment method it is refused."""
     data = {f"payment_method_data[card][{name}]": str(value) for name, value in CARD.items()}
     status, body, _ = await world.post(
         "/v1/test_helpers/confirmation_tokens", **{"payment_method_data[type]": "card", **data}

@@ -1,10 +1,13 @@
-"""What the sandbox refuses of intents and of what they are paid with, and what is kept of it for an idempotency key."""
+"""The sandbox's refusals of requests about intents and instruments, and which of them are kept for an idempotency
+key.
+"""
 
 from typing import Any
 
 import pytest
 import stripe
 
+from tests.unit.core.builders import present
 from tests.unit.stripe_sandbox.conftest import World
 
 CARD = {"payment_method_data[type]": "card", "payment_method_data[card][token]": "tok_visa"}
@@ -86,7 +89,7 @@ async def test_a_bad_confirm_is_refused_by_name(
 
 @pytest.mark.parametrize("step", ["retrieve", "confirm", "cancel", "update"])
 async def test_an_unknown_intent_is_a_404(world: World, step: str) -> None:
-    """Whatever is to be done with it."""
+    """In every step."""
     call = getattr(world.stripe.v1.payment_intents, f"{step}_async")
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await call("pi_none")
@@ -94,7 +97,7 @@ async def test_an_unknown_intent_is_a_404(world: World, step: str) -> None:
 
 
 async def test_an_error_of_the_execution_is_kept_for_its_key(world: World) -> None:
-    """A 400 that depends on the account's state is an answer like any other: the same key gets it again."""
+    """A 400 that depends on the account's state is kept: the same key gets it again."""
     intent = await world.intent()
     path = f"/v1/payment_intents/{intent.id}/confirm"
     first = await world.post(path, "k", **(CARD | {"payment_method_data[card][token]": "tok_none"}))
@@ -106,7 +109,7 @@ async def test_an_error_of_the_execution_is_kept_for_its_key(world: World) -> No
 
 
 async def test_a_validation_error_leaves_its_key_free(world: World) -> None:
-    """What is refused before it executes is not kept: the same key may confirm afterwards."""
+    """A refusal before the execution is not kept: the same key may confirm afterwards."""
     intent = await world.intent()
     path = f"/v1/payment_intents/{intent.id}/confirm"
     for bad in ({"colour": "red"}, {"return_url": "shop"}, {"expand[]": "colour"}):
@@ -125,14 +128,14 @@ async def test_a_decline_is_kept_for_its_key_with_its_intent(world: World) -> No
         assert error.payment_intent.status == "requires_payment_method"
         if (await world.stripe.v1.payment_intents.retrieve_async(intent.id)).status != "succeeded":
             await world.confirm(intent.id, key="k2", token="tok_visa")
-    assert declined.value.headers["Idempotent-Replayed"] == "true"
+    assert present(declined.value.headers)["Idempotent-Replayed"] == "true"
 
 
 @pytest.mark.parametrize(
     ("fault", "status"), [("error_before", "requires_payment_method"), ("error_after", "succeeded")]
 )
-async def test_a_500_of_a_confirm_is_kept_and_the_intent_tells(world: World, fault: str, status: str) -> None:
-    """The key gets the same 500 for ever; only a look at the intent says whether it charged."""
+async def test_a_500_of_a_confirm_is_kept_beside_its_outcome(world: World, fault: str, status: str) -> None:
+    """The key gets the same 500 for ever; only a read of the intent shows whether it charged."""
     intent = await world.intent()
     await world.control("faults", fault=fault, endpoint="payment_intents.confirm")
     for _ in range(2):
@@ -181,14 +184,14 @@ async def test_a_version_written_as_stripe_writes_it_is_taken(world: World, vers
 
 @pytest.mark.parametrize("version", ["latest", "2024-13-01", "2024-6-20", "2024-06-20.", "2024-06-20.basil.1", ""])
 async def test_a_version_that_is_none_is_refused(world: World, version: str) -> None:
-    """400, as at Stripe."""
+    """The answer is 400, as at Stripe."""
     async with world.raw.get("/v1/balance", headers={"Stripe-Version": version}) as response:
         assert response.status == 400
         assert "Invalid Stripe API version" in (await response.json())["error"]["message"]
 
 
 async def test_an_account_can_be_one_that_may_not_create_charges(world: World) -> None:
-    """As a new account: the Charges API refuses, intents charge, and charges can still be read."""
+    """As with a new account: the Charges API refuses, intents charge, and charges can still be read."""
     await world.control("settings", charges=False)
     with pytest.raises(stripe.InvalidRequestError, match="This API surface is unsupported"):
         await world.charge()

@@ -1,4 +1,4 @@
-"""Whatever is done to an intent, in whatever order, the rules that the payment service relies on hold."""
+"""The rules that the payment service relies on hold for any steps on an intent, in any order."""
 
 import asyncio
 import tempfile
@@ -94,7 +94,7 @@ async def _confirm(
 
 
 async def _check(world: World, intent_id: str, ended: str | None) -> str | None:
-    """The rules, now; gives the final state once there is one."""
+    """Check the rules; returns the final state once there is one."""
     audit = await world.audit()
     (intent,) = audit["intents"]
     succeeded = [charge for charge in audit["charges"] if charge["status"] == "succeeded"]

@@ -1,4 +1,4 @@
-"""The sandbox's PaymentIntents, through the real stripe library: every state and every way from one to another."""
+"""The sandbox's PaymentIntents, through the real stripe library: every state and every transition."""
 
 import asyncio
 from typing import Any
@@ -14,14 +14,14 @@ DECLINED_AFTERWARDS = "pm_card_threeDSecureRequiredChargeDeclined"
 
 
 async def waiting(world: World, **params: Any) -> stripe.PaymentIntent:
-    """An intent that waits for its customer."""
+    """Returns an intent that waits for its customer."""
     intent = await world.intent(confirm=True, **{"payment_method": THREE_D_SECURE, **params})
     assert intent.status == "requires_action"
     return intent
 
 
 async def test_an_intent_is_created_without_money(world: World) -> None:
-    """What was sent stands on it, it wants a payment method, and nothing is charged."""
+    """It has the sent parameters, requires a payment method, and nothing is charged."""
     intent = await world.intent(metadata={"orderId": "o1"}, transfer_group="o1", description="two seats")
     assert (intent.object, intent.amount, intent.currency) == ("payment_intent", 1999, "usd")
     assert (intent.status, intent.amount_received, intent.created) == ("requires_payment_method", 0, int(START))
@@ -57,7 +57,7 @@ async def test_a_confirmed_intent_has_charged(world: World) -> None:
 
 
 async def test_every_test_payment_method_ends_as_its_card_does(world: World) -> None:
-    """It succeeds, is declined with its card's codes, or wants the customer."""
+    """It succeeds, is declined with its card's codes, or requires the customer."""
     for name, card in TEST_METHODS.items():
         expected = "succeeded" if card.decline is None else card.decline.decline_code
         if card.asks_for_authentication(requested=False, off_session=False):
@@ -126,18 +126,18 @@ async def test_confirms_at_the_same_time_charge_once(world: World) -> None:
 
 
 async def test_an_open_intent_is_canceled(world: World) -> None:
-    """It says when and why, and forgets what it waited for."""
+    """It has the time and the reason, and no next action."""
     intent = await waiting(world)
     world.clock.now += 5
     canceled = await world.stripe.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "abandoned"})
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "abandoned")
     assert (canceled.canceled_at, canceled.next_action) == (int(START) + 5, None)
     with pytest.raises(stripe.InvalidRequestError):
-        await world.stripe.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "whim"})  # type: ignore[typeddict-item]
+        await world.stripe.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "whim"})
 
 
 async def test_a_confirm_without_a_payment_method_is_refused(world: World) -> None:
-    """There is nothing to charge: the state does not allow it."""
+    """The state does not allow it without a payment method."""
     intent = await world.intent()
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await world.confirm(intent.id)
@@ -170,7 +170,7 @@ async def test_an_update_changes_what_it_names(world: World) -> None:
 
 
 async def test_the_customer_completes_and_the_card_is_charged(world: World) -> None:
-    """`use_stripe_sdk` is what next_action says without a return URL; the charge shows the authentication."""
+    """Without a return URL next_action is `use_stripe_sdk`; the charge shows the authentication."""
     intent = await waiting(world, use_stripe_sdk=True)
     assert intent.next_action is not None
     assert intent.next_action.type == "use_stripe_sdk"
@@ -186,7 +186,7 @@ async def test_the_customer_completes_and_the_card_is_charged(world: World) -> N
 
 
 async def test_the_customer_fails_and_nothing_is_charged(world: World) -> None:
-    """The intent wants another payment method and says why; it can still be paid."""
+    """The intent requires another payment method and has the reason; it can still be paid."""
     intent = await waiting(world)
     assert (await world.control(f"intents/{intent.id}/fail"))["status"] == "requires_payment_method"
     failed = await world.stripe.v1.payment_intents.retrieve_async(intent.id)
@@ -212,7 +212,7 @@ async def test_an_authenticated_card_can_still_be_declined(world: World) -> None
 
 @pytest.mark.parametrize("params", [{"error_on_requires_action": True}, {"off_session": True}])
 async def test_a_card_that_needs_its_customer_is_declined_where_there_is_none(world: World, params: Any) -> None:
-    """402 `authentication_required`, and the intent wants another payment method."""
+    """The answer is 402 `authentication_required`, and the intent requires another payment method."""
     intent = await world.intent()
     with pytest.raises(stripe.CardError) as declined:
         await world.confirm(intent.id, payment_method=THREE_D_SECURE, **params)
@@ -223,7 +223,7 @@ async def test_a_card_that_needs_its_customer_is_declined_where_there_is_none(wo
 
 
 async def test_a_card_set_up_for_off_session_needs_no_customer_then(world: World) -> None:
-    """`pm_card_authenticationRequiredSetupForOffSession` is asked on session alone."""
+    """`pm_card_authenticationRequiredSetupForOffSession` requires authentication only on session."""
     name = "pm_card_authenticationRequiredSetupForOffSession"
     assert (await world.intent(confirm=True, payment_method=name, off_session=True)).status == "succeeded"
     assert (await world.intent(confirm=True, payment_method=name)).status == "requires_action"
@@ -235,13 +235,13 @@ async def test_a_card_set_up_for_off_session_needs_no_customer_then(world: World
 )
 @pytest.mark.parametrize("wish", ["any", "challenge"])
 async def test_three_d_secure_is_asked_for_where_the_card_can(world: World, name: str, status: str, wish: str) -> None:
-    """`request_three_d_secure` has an effect on enrolled cards alone."""
+    """`request_three_d_secure` has an effect only on enrolled cards."""
     options = {"card": {"request_three_d_secure": wish}}
     assert (await world.intent(confirm=True, payment_method=name, payment_method_options=options)).status == status
 
 
 async def test_a_failed_lookup_declines(world: World) -> None:
-    """An optional 3-D Secure whose server does not answer fails the payment only if it is asked for."""
+    """An optional 3-D Secure whose server does not answer fails the payment only if it is requested."""
     name = "pm_card_threeDSecureOptionalProcessingError"
     assert (await world.intent(confirm=True, payment_method=name)).status == "succeeded"
     options = {"card": {"request_three_d_secure": "any"}}
@@ -272,8 +272,8 @@ def _sdk_url(intent: stripe.PaymentIntent) -> str:
 
 
 @pytest.mark.parametrize("answer", ["complete", "fail"])
-async def test_the_bank_has_nothing_to_say_to_an_intent_that_does_not_wait(world: World, answer: str) -> None:
-    """409, and 404 for an intent that there is not; nothing is charged."""
+async def test_the_bank_can_not_answer_for_an_intent_that_does_not_wait(world: World, answer: str) -> None:
+    """The answer is 409, and 404 for an unknown intent; nothing is charged."""
     intent = await waiting(world)
     await world.stripe.v1.payment_intents.cancel_async(intent.id)
     for intent_id, status in ((intent.id, 409), ("pi_none", 404)):
@@ -283,7 +283,7 @@ async def test_the_bank_has_nothing_to_say_to_an_intent_that_does_not_wait(world
 
 
 async def test_a_redirecting_intent_needs_a_return_url(world: World) -> None:
-    """Where redirects are allowed a confirm says where to return to, whatever the card."""
+    """Where redirects are allowed a confirm needs a return URL, for any card."""
     intent = await world.intent(automatic_payment_methods={"enabled": True})
     with pytest.raises(stripe.InvalidRequestError, match="you must provide a `return_url`"):
         await world.confirm(intent.id, token="tok_visa")
@@ -292,7 +292,7 @@ async def test_a_redirecting_intent_needs_a_return_url(world: World) -> None:
 
 
 async def test_intents_are_listed_newest_first(world: World) -> None:
-    """Pages and times as with charges; a customer is none that there is."""
+    """Pages and times work as with charges; every customer is unknown."""
     made = []
     for _ in range(3):
         made.append(await world.intent())
@@ -321,7 +321,7 @@ async def test_an_intent_is_refunded_by_its_own_id(world: World) -> None:
 
 
 async def test_a_disputed_intent_has_a_dispute(world: World) -> None:
-    """It is listed by intent and by charge; the charge says so and can't be refunded, but for an inquiry."""
+    """It is listed by intent and by charge; the charge is disputed and can't be refunded, except for an inquiry."""
     paid = await world.intent(confirm=True, payment_method="pm_card_createDisputeProductNotReceived")
     listed = await world.stripe.v1.disputes.list_async({"payment_intent": paid.id, "expand": ["data.charge"]})
     (dispute,) = listed.data

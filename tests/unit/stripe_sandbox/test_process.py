@@ -1,4 +1,4 @@
-"""The sandbox as a program: it starts, remembers, and ends."""
+"""The sandbox as a program: its start, its stored state, and its end."""
 
 import asyncio
 import os
@@ -25,14 +25,14 @@ WAITING: Any = {
     "payment_method": "pm_card_threeDSecure2Required",
     "return_url": "https://shop.example/done",
 }
-"""An intent that waits for its customer at the bank's page."""
+"""The parameters of an intent that waits for its customer at the bank's page."""
 ROOT = Path(__file__).parents[3]
 PROGRAM = [sys.executable, "-m", "payment.stripe_sandbox", "--port", "0", "--rate-per-s", "0"]
 PARENT = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
 
 
 class Program:
-    """A sandbox in a process of its own."""
+    """A sandbox in its own process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -45,7 +45,7 @@ class Program:
         return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
 
     async def silent(self) -> bytes:
-        """What is still written, until every writer has ended."""
+        """Returns the remaining output, until every writer has ended."""
         assert self.process.stdout is not None
         return await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)
 
@@ -70,12 +70,12 @@ async def program(*command: str | Path, env: dict[str, str] | None = None) -> As
 
 @asynccontextmanager
 async def client(line: str) -> AsyncIterator[stripe.StripeClient]:
-    """A client for the address at the end of a line."""
+    """Yields a client for the address at the end of a line."""
     http = stripe.AIOHTTPClient()
     try:
         yield stripe.StripeClient(KEY, base_addresses={"api": line.split()[-1]}, http_client=http)
     finally:
-        await http.close_async()
+        await http.close_async()  # type: ignore[no-untyped-call]
 
 
 async def charge(line: str, key: str) -> stripe.Charge:
@@ -150,7 +150,7 @@ async def test_it_forwards_events_with_the_secret_of_its_environment(tmp_path: P
     app = web.Application()
     app.add_routes([web.post("/hook", receive)])
     async with TestServer(app) as receiver:
-        forward = ["--data", tmp_path, "--forward-to", str(receiver.make_url("/hook"))]
+        forward = ["--data", str(tmp_path), "--forward-to", str(receiver.make_url("/hook"))]
         async with program(*PROGRAM, *forward) as refused:
             assert b"STRIPE_WEBHOOK_SECRET" in await refused.silent()
             assert await refused.ended() == 2
@@ -160,7 +160,7 @@ async def test_it_forwards_events_with_the_secret_of_its_environment(tmp_path: P
         ):
             await stripes.v1.payment_intents.create_async(WAITING)
             body, signature = await asyncio.wait_for(got.get(), DEADLINE_S)
-    event = stripe.Webhook.construct_event(body, signature, "whsec_1")  # type: ignore[no-untyped-call]
+    event = stripe.Webhook.construct_event(body, signature, "whsec_1")
     assert event.type == "payment_intent.created"
 
 
@@ -177,7 +177,7 @@ async def test_it_notes_its_port_and_process_while_it_serves(tmp_path: Path) -> 
 
 
 async def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """With `--die-with-parent` nothing is left behind, whatever happens to the one who started it."""
+    """With `--die-with-parent` no process is left behind, however its parent ends."""
     async with program(sys.executable, "-c", PARENT, *PROGRAM, "--data", tmp_path, "--die-with-parent") as parent:
         assert "listening" in await parent.line()
         os.kill(parent.process.pid, signal.SIGKILL)
@@ -185,8 +185,8 @@ async def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert await parent.silent() == b""
 
 
-async def test_two_on_the_same_books_are_one_too_many(tmp_path: Path) -> None:
-    """The second says what is wrong in one line and exits 69."""
+async def test_a_second_sandbox_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """The second one prints the reason in one line and exits 69."""
     async with program(*PROGRAM, "--data", tmp_path) as first:
         await first.line()
         async with program(*PROGRAM, "--data", tmp_path) as second:
@@ -210,10 +210,10 @@ async def account_of(line: str) -> str:
 
 async def test_an_account_has_the_same_id_for_as_long_as_its_data_are_kept(tmp_path: Path) -> None:
     """F48: over a restart; other data are another account, and `--account` names it."""
-    seen = []
+    accounts = []
     for folder, more in (("a", ()), ("a", ()), ("b", ()), ("b", ("--account", "acct_mine")), ("b", ())):
         async with program(*PROGRAM, "--data", tmp_path / folder, *more) as sandbox:
-            seen.append(await account_of(await sandbox.line()))
-    assert seen[0] == seen[1] != seen[2]
-    assert seen[0].startswith("acct_")
-    assert seen[3:] == ["acct_mine", "acct_mine"]
+            accounts.append(await account_of(await sandbox.line()))
+    assert accounts[0] == accounts[1] != accounts[2]
+    assert accounts[0].startswith("acct_")
+    assert accounts[3:] == ["acct_mine", "acct_mine"]

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.unit.stripe_sandbox.conftest import World
+from tests.unit.stripe_sandbox.conftest import World, charge_of
 
 
 async def refund(world: World, charge: str, key: str | None = None, **params: Any) -> stripe.Refund:
-    options: Any = {"idempotency_key": key} if key else {}
-    return await world.stripe.v1.refunds.create_async({"charge": charge, **params}, options)
+    asked: Any = {"charge": charge, **params}
+    return await world.stripe.v1.refunds.create_async(asked, {"idempotency_key": key} if key else {})
 
 
 async def test_a_refund_gives_the_whole_charge_back(world: World) -> None:
-    """Without an amount, all of it; the charge says so."""
+    """Without an amount the whole charge is refunded, and the charge shows it."""
     charge = await world.charge()
     given = await refund(world, charge.id, metadata={"orderId": "o1"}, reason="requested_by_customer")
     assert (given.status, given.amount, given.charge, given.currency) == ("succeeded", 1999, charge.id, "usd")
@@ -49,7 +49,7 @@ async def test_parts_can_be_given_back_until_nothing_is_left(world: World) -> No
 
 
 async def test_refunds_are_listed_by_charge_newest_first(world: World) -> None:
-    """`charge` selects; `expand` of a list of charges shows them too."""
+    """`charge` filters; `expand` of a list of charges shows them too."""
     charge, other = await world.charge(transfer_group="o1"), await world.charge()
     first, second = await refund(world, charge.id, amount=100), await refund(world, charge.id, amount=200)
     await refund(world, other.id)
@@ -67,7 +67,7 @@ async def test_what_was_never_charged_is_not_refunded(world: World, charge: str)
     if charge == "failed":
         with pytest.raises(stripe.CardError) as declined:
             await world.charge(source="tok_chargeDeclined")
-        charge = declined.value.error.charge
+        charge = charge_of(declined.value)
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await refund(world, charge)
     assert (refused.value.http_status, refused.value.param) == (400, "charge")
@@ -92,7 +92,9 @@ async def test_a_pending_refund_succeeds_later(world: World) -> None:
 
 
 async def test_a_refund_can_fail_after_it_succeeded(world: World) -> None:
-    """F44: `tok_refundFail` takes its success back, the charge holds its money again and can be refunded anew."""
+    """F44: a succeeded refund with `tok_refundFail` fails later; the charge has its money again and can be refunded
+    again.
+    """
     charge = await world.charge(source="tok_refundFail")
     given = await refund(world, charge.id)
     assert given.status == "succeeded"
@@ -113,7 +115,7 @@ async def test_a_repeated_refund_is_one_refund(world: World) -> None:
 
 
 async def test_a_charge_and_a_refund_can_be_labelled_later(world: World) -> None:
-    """Texts and metadata are changed by name, what was charged is not; both leave their events."""
+    """Texts and metadata are changed by name, amounts are not; both changes record events."""
     charge = await world.charge(metadata={"orderId": "o1"}, description="two seats")
     changed = await world.stripe.v1.charges.update_async(
         charge.id, {"metadata": {"row": "7"}, "receipt_email": "a@example.com", "transfer_group": "o1"}
@@ -146,7 +148,7 @@ async def test_a_charge_and_a_refund_can_be_labelled_later(world: World) -> None
 async def test_a_bad_refund_is_refused_by_name(
     world: World, params: dict[str, str], code: str | None, param: str
 ) -> None:
-    """A charge that there is not, is not the intent's, or is too small for the amount."""
+    """A charge that is unknown, is not the intent's, or is too small for the amount."""
     paid, other = await world.intent(confirm=True, payment_method="pm_card_visa"), await world.charge()
     known = {"<intent>": paid.id, "<other>": other.id}
     status, body, _ = await world.post("/v1/refunds", **{name: known.get(v, v) for name, v in params.items()})
@@ -155,7 +157,7 @@ async def test_a_bad_refund_is_refused_by_name(
 
 
 async def test_a_pending_charge_is_not_refunded(world: World) -> None:
-    """Its money has not come yet."""
+    """Its money is not there yet."""
     await world.control("faults", fault="processing", endpoint="payment_intents.create", delay_ms=1000)
     waiting = await world.intent(confirm=True, payment_method="pm_card_visa")
     with pytest.raises(stripe.InvalidRequestError, match="still pending"):
@@ -164,15 +166,15 @@ async def test_a_pending_charge_is_not_refunded(world: World) -> None:
 
 @pytest.mark.parametrize("path", ["charges", "refunds"])
 async def test_a_list_of_an_unknown_intent_is_refused(world: World, path: str) -> None:
-    """As one of an unknown charge is."""
+    """As is a list of an unknown charge."""
     for params in ({"payment_intent": "pi_none"}, {"charge": "ch_none"}):
         async with world.raw.get(f"/v1/{path}", params=params) as response:
             assert response.status == 400
             assert (await response.json())["error"]["param"] == next(iter(params))
 
 
-async def test_a_bank_returns_a_refund_when_it_is_told_to(world: World) -> None:
-    """F44: at any time, days after it succeeded; once."""
+async def test_the_control_route_makes_the_bank_return_a_refund(world: World) -> None:
+    """F44: at any time, days after it succeeded, and only once."""
     charge = await world.charge()
     given = await refund(world, charge.id)
     await world.control("clock", skip_s=20 * 86_400)

@@ -1,4 +1,4 @@
-"""What the sandbox refuses: keys, routes, parameters, amounts, and more requests than it allows."""
+"""The sandbox's refusals: keys, routes, parameters, amounts, and too many requests."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 import stripe
 
 from payment.stripe_sandbox.app import SandboxSettings
+from tests.unit.core.builders import present
 from tests.unit.stripe_sandbox.conftest import KEY, World
 
 GOOD: dict[str, str] = {"amount": "1999", "currency": "usd", "source": "tok_visa"}
@@ -36,7 +37,7 @@ BAD_CHARGES: list[tuple[dict[str, Any], str | None, str]] = [
 
 @pytest.mark.parametrize(("change", "code", "param"), BAD_CHARGES)
 async def test_a_bad_charge_is_refused_by_name(world: World, change: dict[str, Any], code: str, param: str) -> None:
-    """Each wrong parameter gets a 400 with Stripe's code and the parameter's name, and nothing is on the books."""
+    """Each wrong parameter gets a 400 with Stripe's code and the parameter's name, and nothing is stored."""
     params = {name: value for name, value in (GOOD | change).items() if value is not None}
     status, body, _ = await world.post("/v1/charges", **params)
     assert status == 400
@@ -49,7 +50,7 @@ async def test_a_bad_charge_is_refused_by_name(world: World, change: dict[str, A
     ("amount", "currency"), [(50, "usd"), (99_999_999, "usd"), (50, "jpy"), (1000, "kwd"), (500, "isk"), (50, "USD")]
 )
 async def test_the_least_and_the_most_of_a_currency_can_be_charged(world: World, amount: int, currency: str) -> None:
-    """The bounds themselves are allowed, and a currency is taken in either case."""
+    """The bounds themselves are allowed, and a currency is accepted in either case."""
     charge = await world.charge(amount=amount, currency=currency)
     assert (charge.amount, charge.currency) == (amount, currency.lower())
 
@@ -64,7 +65,7 @@ async def test_a_body_that_is_no_form_is_a_400(world: World, body: bytes) -> Non
 
 
 async def test_a_json_body_is_refused_as_stripe_refuses_it(world: World) -> None:
-    """Version 1 of the API takes forms alone."""
+    """Version 1 of the API accepts only forms."""
     async with world.raw.post("/v1/charges", json=GOOD) as response:
         assert response.status == 400
 
@@ -79,7 +80,7 @@ async def test_a_body_too_large_is_a_413(world: World) -> None:
     ("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/charges"), ("POST", "/v2/charges")]
 )
 async def test_an_unknown_route_is_stripes_404(world: World, method: str, path: str) -> None:
-    """A route that there is not, or not with this method, is named in the message."""
+    """The message names an unknown route, or one without this method."""
     async with world.raw.request(method, path) as response:
         body = await response.json()
     assert response.status == 404
@@ -87,7 +88,7 @@ async def test_an_unknown_route_is_stripes_404(world: World, method: str, path: 
 
 
 async def test_a_request_without_a_key_is_a_401(world: World) -> None:
-    """The key is looked at before anything else."""
+    """The key is checked before anything else."""
     async with world.raw.get("/v1/balance", headers={"Authorization": ""}) as response:
         assert response.status == 401
         assert (await response.json())["error"]["type"] == "invalid_request_error"
@@ -95,7 +96,7 @@ async def test_a_request_without_a_key_is_a_401(world: World) -> None:
 
 
 async def test_another_key_than_the_required_one_is_a_401_that_does_not_repeat_it(tmp_path: Path) -> None:
-    """F36: with `--require-key` one key is taken, and a message never holds the one that was sent."""
+    """F36: with `--require-key` one key is accepted, and a message never contains the sent one."""
     async with World(tmp_path, SandboxSettings(require_key=KEY)) as world:
         await world.charge()
         with pytest.raises(stripe.AuthenticationError) as refused:
@@ -118,21 +119,23 @@ async def test_every_answer_names_its_request_and_version(world: World) -> None:
     second = (await world.charge(key="k2")).last_response
     assert first is not None
     assert second is not None
-    assert first.request_id.startswith("req_")
+    assert present(first.request_id).startswith("req_")
     assert first.request_id != second.request_id
     assert first.headers["Stripe-Version"] == stripe.api_version
     assert first.headers["Idempotency-Key"] == "k1"
 
 
 async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path: Path) -> None:
-    """F14: the 26th charge of a moment is a 429 that says why; other endpoints are not touched; it passes with time."""
+    """F14: the 26th charge at once is a 429 with the reason; other endpoints are not affected; the limit recovers with
+    time.
+    """
     async with World(tmp_path, SandboxSettings()) as world:
         for _ in range(25):
             await world.charge()
         with pytest.raises(stripe.RateLimitError) as limited:
             await world.charge(key="k")
-        assert (limited.value.http_status, limited.value.error.code) == (429, "rate_limit")
-        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "endpoint-rate"
+        assert (limited.value.http_status, present(limited.value.error).code) == (429, "rate_limit")
+        assert present(limited.value.headers)["Stripe-Rate-Limited-Reason"] == "endpoint-rate"
         await world.stripe.v1.charges.list_async()
         world.clock.now += 0.05
         assert (await world.charge(key="k")).status == "succeeded"
@@ -141,7 +144,7 @@ async def test_the_rate_limit_is_each_endpoints_own_and_fills_up_again(tmp_path:
 
 
 async def test_the_rate_limit_can_be_set_while_it_runs(world: World) -> None:
-    """The control route changes the pace from the next request on."""
+    """The control route changes the rate from the next request on."""
     await world.control("settings", rate_per_s=1)
     await world.charge()
     with pytest.raises(stripe.RateLimitError):
@@ -151,23 +154,21 @@ async def test_the_rate_limit_can_be_set_while_it_runs(world: World) -> None:
 
 
 async def test_the_account_has_a_limit_over_all_endpoints(tmp_path: Path) -> None:
-    """Requests to different endpoints add up; the 429 says that it was the account's limit."""
+    """Requests to different endpoints add up; the 429 names the account's limit."""
     async with World(tmp_path, SandboxSettings(account_rate_per_s=30)) as world:
         for _ in range(15):
             await world.stripe.v1.charges.list_async()
             await world.stripe.v1.refunds.list_async()
         with pytest.raises(stripe.RateLimitError) as limited:
             await world.stripe.v1.payment_intents.list_async()
-        assert limited.value.headers["Stripe-Rate-Limited-Reason"] == "global-rate"
+        assert present(limited.value.headers)["Stripe-Rate-Limited-Reason"] == "global-rate"
         await world.control("settings", account_rate_per_s=0)
         await world.stripe.v1.payment_intents.list_async()
 
 
 @pytest.mark.parametrize(("rate_per_s", "limit"), [(0, 0), (25, 100), (200, 100)])
-async def test_the_accounts_limit_is_stripes_where_nothing_is_said(
-    tmp_path: Path, rate_per_s: float, limit: float
-) -> None:
-    """100 a second, or none where the endpoints have none."""
+async def test_the_accounts_default_limit_is_stripes(tmp_path: Path, rate_per_s: float, limit: float) -> None:
+    """It is 100 a second, or none where the endpoints have none."""
     settings = SandboxSettings(rate_per_s=rate_per_s)
     async with World(tmp_path, settings) as world, world.raw.get("/_sandbox/settings") as response:
         assert (await response.json())["account_rate_per_s"] == limit

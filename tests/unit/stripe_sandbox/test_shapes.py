@@ -1,6 +1,6 @@
-"""The sandbox's objects have the fields of Stripe's API, read off the stripe library's own types.
+"""The sandbox's objects have the fields of Stripe's API, compared with the stripe library's own types.
 
-The library's classes are generated from Stripe's specification at the version that the sandbox speaks.
+The library's classes are generated from Stripe's specification at the sandbox's API version.
 """
 
 import ast
@@ -15,7 +15,7 @@ from tests.unit.stripe_sandbox.conftest import World
 
 
 def fields_of(kind: type) -> dict[str, bool]:
-    """The fields of one of the library's classes, and whether each one must be there."""
+    """Returns the fields of one of the library's classes, and whether each is required."""
     source = inspect.getsource(sys.modules[kind.__module__])
     (found,) = (
         node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == kind.__name__
@@ -26,7 +26,7 @@ def fields_of(kind: type) -> dict[str, bool]:
 
 
 async def made(world: World) -> dict[type, Any]:
-    """An object of each kind."""
+    """Returns an object of each type."""
     v1 = world.stripe.v1
     waiting = await world.intent(confirm=True, payment_method="pm_card_threeDSecure2Required")
     paid = await world.intent(confirm=True, payment_method="pm_card_createDisputeInquiry")
@@ -51,7 +51,7 @@ async def made(world: World) -> dict[type, Any]:
 
 
 async def test_objects_have_stripes_fields_and_no_others(world: World) -> None:
-    """What must be there is there and not null; what is not Stripe's is not there."""
+    """Required fields are present and not null; no field is unknown to Stripe."""
     for kind, shown in (await made(world)).items():
         fields, names = fields_of(kind), set(shown.to_dict())
         assert "object" in fields
@@ -71,7 +71,7 @@ async def test_objects_have_stripes_fields_and_no_others(world: World) -> None:
     ],
 )
 async def test_what_stands_in_a_charge_has_stripes_fields(world: World, kind: type, path: str) -> None:
-    """Nothing stands there that Stripe's own type has not, so that a strictly typed client reads it."""
+    """No field is missing in Stripe's own type, so that a strictly typed client can read it."""
     intent = await world.intent(confirm=True, payment_method="pm_card_threeDSecure2Required")
     await world.control(f"intents/{intent.id}/complete")
     node: Any = (await world.stripe.v1.charges.list_async({"payment_intent": intent.id})).data[0].to_dict()

@@ -1,7 +1,7 @@
-"""The sandbox's answers against Stripe's OpenAPI specification, which stripe-mock brings along.
+"""The sandbox's answers against Stripe's OpenAPI specification, which stripe-mock contains.
 
 `tests/e2e/stripe_clients/install.sh` installs stripe-mock; on a machine without it these tests skip. Its specification
-is some months older than the API version that the sandbox speaks.
+is some months older than the sandbox's API version.
 """
 
 import json
@@ -18,7 +18,7 @@ FOUND = sorted(MODULES.glob("stripe-mock@*/embedded/openapi/spec3.json"))
 NEWER = {"source", "submission_method", "network_reason_code"}
 """Fields of the stripe library's types that the specification does not have yet."""
 PRIVATE = {"confirmation_tokens.create"}
-"""What Stripe.js calls and no specification lists."""
+"""The routes of Stripe.js that no specification lists."""
 TYPES: dict[str, Any] = {
     "string": str,
     "integer": int,
@@ -39,7 +39,7 @@ def spec() -> dict[str, Any]:
 
 
 class Checker:
-    """Compares values with schemas of the specification, and keeps what does not fit."""
+    """Compares values with schemas of the specification, and collects the differences."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._schemas = spec["components"]["schemas"]

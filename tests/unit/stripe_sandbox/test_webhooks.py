@@ -1,4 +1,4 @@
-"""The sandbox's events: recorded as they happen, and delivered signed until they are acknowledged."""
+"""The sandbox's events: recorded with each change, and delivered signed until they are acknowledged."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.unit.stripe_sandbox.conftest import World
 
 
 class Receiver:
-    """A webhook endpoint: what it got, and the statuses that it answers with before it acknowledges."""
+    """A webhook endpoint: its received events, and the statuses of its answers before it acknowledges."""
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[tuple[bytes, str]] = asyncio.Queue()
@@ -39,9 +39,9 @@ class Receiver:
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
 
     async def event(self, secret: str) -> stripe.Event:
-        """The next event, its signature checked. The sandbox's clock of these tests is far in the past."""
+        """The next event, its signature checked. The sandbox's clock in these tests is far in the past."""
         body, signature = await self.got.get()
-        event: stripe.Event = stripe.Webhook.construct_event(body, signature, secret, tolerance=10**10)  # type: ignore[no-untyped-call]
+        event: stripe.Event = stripe.Webhook.construct_event(body, signature, secret, tolerance=10**10)
         return event
 
 
@@ -72,8 +72,9 @@ async def acknowledged(world: World, event: stripe.Event) -> None:
 
 async def types(world: World, **params: Any) -> list[str]:
     """The types of all events, oldest first."""
-    page = await world.stripe.v1.events.list_async(params)
-    return [event.type async for event in page.auto_paging_iter()][::-1]
+    asked: Any = params
+    page = await world.stripe.v1.events.list_async(asked)
+    return [str(event.type) async for event in page.auto_paging_iter()][::-1]
 
 
 async def test_a_payment_leaves_its_events(world: World) -> None:
@@ -97,7 +98,7 @@ async def test_a_payment_leaves_its_events(world: World) -> None:
 
 
 async def test_other_ends_leave_their_events_too(world: World) -> None:
-    """A cancel, a payment in processing, a dispute, a refund that fails."""
+    """So do a cancel, a payment in processing, a dispute, a refund that fails."""
     await world.stripe.v1.payment_intents.cancel_async((await world.intent()).id)
     await world.control("faults", fault="processing", endpoint="payment_intents.create", delay_ms=1000)
     await world.intent(confirm=True, payment_method="pm_card_createDispute")
@@ -123,7 +124,7 @@ async def test_other_ends_leave_their_events_too(world: World) -> None:
 
 
 async def test_an_event_shows_its_object_as_it_was(world: World) -> None:
-    """With the request that caused it; events are listed by type, and retrieved."""
+    """It also has the request that caused it; events are listed by type, and retrieved."""
     intent = await world.intent(key="k")
     await world.confirm(intent.id, token="tok_visa")
     page = await world.stripe.v1.events.list_async({"type": "payment_intent.created"})
@@ -203,7 +204,7 @@ async def test_a_delivery_is_given_up_after_days(world: World, receiver: Receive
 
 
 async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiver: Receiver) -> None:
-    """A refused connection is an attempt like any other."""
+    """A refused connection counts as an attempt."""
     await world.stripe.v1.webhook_endpoints.create_async({"url": "http://127.0.0.1:1/", "enabled_events": ["*"]})
     await world.intent()
     await attempted(world)
@@ -213,7 +214,7 @@ async def test_an_endpoint_that_is_not_there_is_tried_again(world: World, receiv
 
 
 async def test_an_endpoint_is_listed_changed_and_deleted(world: World, receiver: Receiver) -> None:
-    """Its secret is shown once; disabled or deleted it gets nothing any more."""
+    """Its secret is shown once; a disabled or deleted endpoint gets nothing any more."""
     endpoint = await register(world, receiver)
     endpoints = world.stripe.v1.webhook_endpoints
     assert "secret" not in await endpoints.retrieve_async(endpoint.id)
@@ -242,7 +243,7 @@ async def test_an_endpoint_is_listed_changed_and_deleted(world: World, receiver:
     ],
 )
 async def test_a_bad_endpoint_is_refused_by_name(world: World, params: dict[str, str], param: str) -> None:
-    """400, and none is made."""
+    """The answer is 400, and no endpoint is created."""
     status, body, _ = await world.post("/v1/webhook_endpoints", **params)
     assert (status, body["error"]["param"]) == (400, param)
     assert (await world.stripe.v1.webhook_endpoints.list_async()).data == []
@@ -266,7 +267,7 @@ async def test_an_endpoint_can_be_given_with_its_secret(world: World, receiver: 
 
 
 async def test_deliveries_survive_a_restart(tmp_path: Path) -> None:
-    """What was not acknowledged when the sandbox ended is delivered after it began again."""
+    """Unacknowledged events are delivered after the sandbox has started again."""
     async with Receiver() as receiver:
         async with World(tmp_path, SandboxSettings(rate_per_s=0)) as world:
             endpoint = await register(world, receiver)
@@ -277,7 +278,7 @@ async def test_deliveries_survive_a_restart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://", "http://[::1"])
 async def test_a_url_that_leads_nowhere_does_not_stop_the_others(world: World, receiver: Receiver, url: str) -> None:
-    """A delivery that can't even be tried is an attempt that failed."""
+    """A delivery that can't be sent counts as a failed attempt."""
     await world.post("/v1/webhook_endpoints", url=url, **{"enabled_events[]": "*"})
     endpoint = await register(world, receiver)
     for _ in range(2):
@@ -287,7 +288,7 @@ async def test_a_url_that_leads_nowhere_does_not_stop_the_others(world: World, r
 
 
 async def test_a_deliverer_that_dies_is_reported_at_once(world: World) -> None:
-    """A bug there must not look like a receiver that gets no events."""
+    """A bug there must be visible, and not look like a receiver without events."""
     reported: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.put_nowait(context))
     async with delivering(world.sandbox):

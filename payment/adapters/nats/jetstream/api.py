@@ -1,7 +1,7 @@
-"""JetStream's own requests, as few as we need, and where our subjects are kept.
+"""The JetStream API requests that the service sends, and the stream that holds each of its subjects.
 
-Owns: the stream that this service makes, and its consumers' settings. Must never: change a stream or a consumer that
-somebody else made, or one of its own in anything but the stream's subjects. Change together with:
+Owns: the stream that this service creates, and the settings of its consumers. Must never: change a stream or a consumer
+that another program created, or anything of its own stream but the subjects. Change together with:
 `payment.adapters.nats.jetstream.transport`.
 
 Requests are written out here rather than left to nats-py, which drops the settings it doesn't know when it reads a
@@ -21,22 +21,25 @@ from payment.adapters.nats.connection import NatsConnection, NoResponders
 from payment.ports.transport import TransportUnavailable
 
 API_TIMEOUT_S = 3.0
-"""A JetStream that is there answers in milliseconds; one that elects a leader stays silent, and is asked again."""
+"""A running JetStream answers in milliseconds. One that elects a leader does not answer, and the request is repeated.
+"""
 MAX_ACK_PENDING_EVENTS = 1_000
-"""Of one consumer, over all processes: more than all their mailboxes hold, few enough to be redelivered in a second."""
+"""Unacknowledged events of one consumer, over all processes: more than all their mailboxes hold, and few enough to be
+redelivered within a second.
+"""
 OUR_MARK = "Made by the payment service for the subjects that no other stream holds."
-"""The description of a stream that is ours to extend."""
+"""The description that marks a stream as created by this service, which may extend it."""
 NS_PER_S = 1_000_000_000
 
 ERR_SUBJECTS_OVERLAP = 10065
 ERR_MAX_ACK_PENDING = 10121
-"""The account or the stream allows fewer events without an acknowledgement than we ask for."""
+"""JetStream's error code: the account or the stream allows fewer unacknowledged events than requested."""
 
 T = TypeVar("T")
 
 
 class JetStreamApiError(Struct, frozen=True):
-    """The error of an answer. `err_code` is JetStream's own number for it."""
+    """The error of an answer. `err_code` is JetStream's error code."""
 
     code: int = 0
     err_code: int = 0
@@ -63,7 +66,7 @@ class StreamInfo(Struct, frozen=True):
 
 
 class Delivered(Struct, frozen=True):
-    """How many deliveries there were, redeliveries included, and the stream's number of the last event delivered."""
+    """The number of deliveries, redeliveries included, and the stream's sequence number of the last event delivered."""
 
     consumer_seq: int = 0
     stream_seq: int = 0
@@ -90,16 +93,18 @@ class JetStreamRefused(TransportUnavailable):
     """JetStream answered with an error."""
 
     def __init__(self, error: JetStreamApiError) -> None:
-        super().__init__(f"JetStream says {error.code} {error.description} ({error.err_code})")
+        super().__init__(f"JetStream answers {error.code} {error.description} ({error.err_code})")
         self.error = error
 
 
 class NotJetStream(TransportUnavailable):
-    """Something answered that is no JetStream."""
+    """The answer did not come from JetStream."""
 
 
 def parse_answer(data: bytes, form: type[T]) -> T:
-    """Read an answer; raises JetStreamRefused for an error, NotJetStream for what is no answer."""
+    """Decode an answer. Raises JetStreamRefused for an error, NotJetStream for anything that JetStream does not
+    send.
+    """
     try:
         error = msgspec.json.decode(data, type=ApiAnswer).error
         if error is not None:
@@ -110,31 +115,33 @@ def parse_answer(data: bytes, form: type[T]) -> T:
 
 
 def durable_name(queue_group: str, subject: str) -> str:
-    """The name of a queue group's consumer for one subject; what a name can't hold becomes an underscore."""
+    """The name of a queue group's consumer for one subject. Characters that a name can't hold become underscores."""
     return re.sub(r"[.*>/\\\s]", "_", f"{queue_group}-{subject}")
 
 
 class JetStreamApi:
-    """Requests to JetStream over the connection there is now."""
+    """Requests to JetStream over the current connection."""
 
     def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
 
     async def account(self) -> None:
-        """Ask whether JetStream is there for us; raises TransportUnavailable where it isn't."""
+        """Request the account's JetStream information. Raises TransportUnavailable where JetStream is not enabled or
+        does not answer.
+        """
         await self._call("INFO", None, ApiAnswer)
 
     async def holder(self, subject: str) -> str | None:
-        """The stream that takes this subject's messages, by name or by wildcard."""
+        """Returns the name of the stream that stores this subject, by name or by wildcard; None if there is none."""
         names = (await self._call("STREAM.NAMES", {"subject": subject}, Names)).streams
         return names[0] if names else None
 
     async def stream(self, name: str) -> StreamInfo | None:
-        """A stream as it is."""
+        """Returns a stream's configuration and state; None if there is no such stream."""
         return await self._find(f"STREAM.INFO.{name}", StreamInfo)
 
     async def create_stream(self, name: str, subjects: Sequence[str]) -> None:
-        """Make a stream on disk that keeps everything: an event that aged away unread would be lost."""
+        """Create a stream on disk without an age limit: an event that expired before it was read would be lost."""
         config = {"name": name, "description": OUR_MARK, "subjects": list(subjects), "storage": "file"}
         await self._call(f"STREAM.CREATE.{name}", {**config, "retention": "limits", "num_replicas": 1}, StreamInfo)
 
@@ -142,11 +149,11 @@ class JetStreamApi:
         await self._call(f"STREAM.UPDATE.{config['name']}", config, StreamInfo)
 
     async def find_consumer(self, stream: str, name: str) -> Consumer | None:
-        """The durable consumer of that name as it is."""
+        """Returns the durable consumer of that name; None if there is none."""
         return await self._find(f"CONSUMER.INFO.{stream}.{name}", Consumer)
 
     async def consumer(self, stream: str, name: str, subject: str, ack_wait_s: float) -> Consumer:
-        """The durable consumer of that name as it is, or a new one with our settings."""
+        """Returns the durable consumer of that name unchanged, or a new one with the settings of this service."""
         found = await self.find_consumer(stream, name)
         if found is not None:
             return found
@@ -164,7 +171,7 @@ class JetStreamApi:
         except JetStreamRefused as refused:
             if refused.error.err_code != ERR_MAX_ACK_PENDING:
                 raise
-            del config["max_ack_pending"]  # then the server takes what it allows
+            del config["max_ack_pending"]  # the server then uses its own limit
             return await self._create_consumer(stream, config)
 
     async def _create_consumer(self, stream: str, config: dict[str, Any]) -> Consumer:
@@ -189,7 +196,7 @@ class JetStreamApi:
 
 
 class Streams:
-    """Where each of our subjects is kept: the stream that holds it already, or else one of ours."""
+    """Finds the stream of each subject: the one that stores it already, or else a stream of this service."""
 
     def __init__(self, api: JetStreamApi, own_name: str, subjects: Sequence[str]) -> None:
         self._api = api
@@ -198,16 +205,16 @@ class Streams:
         self._making = asyncio.Lock()
 
     async def locate(self, subject: str) -> str:
-        """The name of the stream that holds the subject, made or extended now if there was none.
+        """Returns the name of the stream that stores the subject, and creates or extends one where none does.
 
         Raises:
-            TransportUnavailable: none holds it, and we may not or can't make one.
+            TransportUnavailable: no stream stores the subject, and creating one failed or is not permitted.
         """
         return await self._api.holder(subject) or await self._make(subject)
 
     async def _make(self, subject: str) -> str:
         async with self._making:
-            # One stream for all that have none, rather than one made and then extended three times.
+            # All subjects without a stream go into one at once, which saves creating it and extending it three times.
             homeless = [each for each in self._subjects if await self._api.holder(each) is None]
             if subject not in homeless:
                 return await self.locate_existing(subject)
@@ -219,7 +226,7 @@ class Streams:
             return await self._take_in([subject])
 
     async def locate_existing(self, subject: str) -> str:
-        """As `locate`, but nothing is made."""
+        """As `locate`, but creates nothing."""
         holder = await self._api.holder(subject)
         if holder is None:
             raise TransportUnavailable(f"no stream holds {subject}")
@@ -235,10 +242,12 @@ class Streams:
             if self._is_ours(config):
                 await self._api.update_stream({**config, "subjects": [*(config.get("subjects") or ()), *subjects]})
                 return name
-        raise TransportUnavailable(f"no stream holds {', '.join(subjects)}, and {name} is somebody else's")
+        raise TransportUnavailable(f"no stream holds {', '.join(subjects)}, and {name} was created by another program")
 
     def _is_ours(self, config: dict[str, Any]) -> bool:
-        """Marked as ours; or it has the name that nobody else would give and only subjects of ours."""
+        """True for a stream that is marked as created by this service, or that has our fallback name and only subjects
+        of ours.
+        """
         if config.get("description") == OUR_MARK:
             return True
         subjects = config.get("subjects") or ()

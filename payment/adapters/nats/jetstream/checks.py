@@ -1,11 +1,12 @@
-"""Looks at the streams and consumers that this service uses, again and again: are they there, and fit for our promises?
+"""Repeated checks of the streams and consumers that this service uses: whether they exist, and whether their settings
+keep the service's promises.
 
-Owns: what JetStream said of them at the last look. Must never: make or change anything. Change together with:
+Owns: the result of the last check. Must never: create or change anything. Change together with:
 `payment.adapters.nats.jetstream.settings` (the verdicts) and `payment.adapters.nats.jetstream.transport`, which acts on
 them.
 
-Others can delete, edit, pause or purge a stream or a consumer while nothing comes and nothing goes; nothing but a look
-shows it. One look costs two small requests; LOOK_EVERY_S and two time limits of a request are less than 10 s.
+Another program can delete, edit, pause or purge a stream or a consumer while no event is in transit. Only a check
+detects that. One check costs two small requests; CHECK_EVERY_S and two time limits of a request are less than 10 s.
 """
 
 from msgspec import Struct
@@ -22,34 +23,40 @@ from payment.adapters.nats.jetstream.settings import (
 from payment.ports.clock import Clock
 from payment.ports.transport import TransportUnavailable
 
-LOOK_EVERY_S = 3.0
-"""Between two looks at one subject: what others change under us is seen within it."""
+CHECK_EVERY_S = 3.0
+"""Between two checks of one subject, in seconds: a change by another program is detected within it."""
 STUCK_AFTER_S = 6.0
-"""A consumer that has events to deliver and delivers none for so long is stuck: with the looks before it, 10 s or so.
-While we take nothing, because the ledger has no room, that is true as well."""
+"""A consumer that has events to deliver and delivers none for this time, in seconds, is stuck; with the checks before
+it, that is reported after about 10 s. It also holds while the service takes no events because the ledger's mailbox is
+full.
+"""
 REMOVED_AGAIN_AFTER_S = 60.0
-"""Between two alarms of one consumer for events that left its stream unread."""
+"""Between two alarms of one consumer for events that left its stream unread, in seconds."""
 
 
 class ConsumerCheck(Struct, frozen=True):
-    """A consumer as it was found, and what is to be said of it and its stream."""
+    """A consumer as it was found, and the verdict on its settings and its stream's."""
 
     consumer: Consumer | None
     verdict: SettingsVerdict
 
 
-class Looks:
-    """The looks of one transport over one connection."""
+class SettingsChecks:
+    """The checks of one transport over one connection."""
 
     def __init__(self, api: JetStreamApi, queue_group: str, ack_wait_s: float) -> None:
         self._api = api
         self._queue_group = queue_group
         self._ack_wait_s = ack_wait_s
         self._blind: dict[str, str] = {}
-        """Streams whose settings we may not read, each with the reason: asked once a connection."""
+        """Streams whose settings the server does not let us read, each with the reason. Requested once for each
+        connection.
+        """
 
     async def reading(self, subject: str, stream: str) -> ConsumerCheck:
-        """What stands between us and the events of a subject; raises TransportUnavailable where the stream is gone."""
+        """Check the consumer and the stream that a subject is read from. Raises TransportUnavailable where the stream
+        is gone.
+        """
         name = durable_name(self._queue_group, subject)
         consumer = await self._api.find_consumer(stream, name)
         info = await self._stream(subject, stream)
@@ -57,8 +64,8 @@ class Looks:
         refused: tuple[str, ...] = ()
         weak = self._blind_to(stream)
         if info is not None:
-            seen = read_stream_verdict(config, subject)
-            refused, weak = seen.refused, weak + seen.weak
+            stream_verdict = read_stream_verdict(config, subject)
+            refused, weak = stream_verdict.refused, weak + stream_verdict.weak
         if consumer is not None:
             judged = consumer_verdict(name, consumer.config, config, subject, self._ack_wait_s)
             paused = (f"consumer {name}: it is paused: no event comes",) if consumer.paused else ()
@@ -66,14 +73,14 @@ class Looks:
         return ConsumerCheck(consumer, SettingsVerdict(refused, weak))
 
     async def publishing(self, subject: str, stream: str) -> SettingsVerdict:
-        """What a stream means for what we publish to it; raises TransportUnavailable where it is gone."""
+        """Check the stream that a subject is published to. Raises TransportUnavailable where it is gone."""
         info = await self._stream(subject, stream)
         if info is None:
             return SettingsVerdict(weak=self._blind_to(stream))
         return published_stream_verdict(info.config, subject, info.state.consumer_count)
 
     async def _stream(self, subject: str, name: str) -> StreamInfo | None:
-        """None where we may not know."""
+        """Returns the stream, or None where the server does not let us read it."""
         if name in self._blind:
             return None
         try:
@@ -91,22 +98,23 @@ class Looks:
 
 
 class ConsumerProgress:
-    """Whether a consumer brings what its stream holds, by its own counts at one look after the other."""
+    """Whether a consumer delivers what its stream holds, by its counts at successive checks."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last: Consumer | None = None
         self._still_since: float | None = None
         self._removed = 0
-        self._removed_said_at: float | None = None
+        self._removed_reported_at: float | None = None
 
     def note(self, now: Consumer) -> None:
-        """What the next look found."""
+        """Note the consumer as the next check found it."""
         last, self._last = self._last, now
         if last is None or (last.created, last.stream_name) != (now.created, now.stream_name):
             self._still_since = None
             return
-        # New events raise the number of those to come, and redeliveries that of deliveries: both make this less.
+        # New events raise `num_pending`, and redeliveries raise the number of deliveries: both make this estimate too
+        # low.
         delivered = now.delivered.consumer_seq - last.delivered.consumer_seq
         self._removed += max(0, last.num_pending - now.num_pending - delivered)
         full = 0 < _limit(now) <= now.num_ack_pending
@@ -117,15 +125,15 @@ class ConsumerProgress:
             self._still_since = self._clock.monotonic()
 
     def removed(self) -> int:
-        """How many events at least left the stream without being delivered, where that is to be said now; else 0."""
-        now, said_at = self._clock.monotonic(), self._removed_said_at
-        if not self._removed or (said_at is not None and now - said_at < REMOVED_AGAIN_AFTER_S):
+        """Returns the least number of events that left the stream undelivered, where an alarm is due; else 0."""
+        now, reported_at = self._clock.monotonic(), self._removed_reported_at
+        if not self._removed or (reported_at is not None and now - reported_at < REMOVED_AGAIN_AFTER_S):
             return 0
-        removed, self._removed, self._removed_said_at = self._removed, 0, now
+        removed, self._removed, self._removed_reported_at = self._removed, 0, now
         return removed
 
     def stuck(self) -> str | None:
-        """In words, where events wait and none comes; None where all moves."""
+        """Returns the reason where events wait and none is delivered; None where the consumer makes progress."""
         since, last = self._still_since, self._last
         if last is None or since is None or self._clock.monotonic() - since < STUCK_AFTER_S:
             return None

@@ -1,12 +1,12 @@
 """Pulling events from one JetStream consumer: requests, the server's statuses, and the events themselves.
 
-Owns: one pull at a time over one connection. Must never: acknowledge by itself, or take silence for an idle consumer.
+Owns: one pull at a time over one connection. Must never: acknowledge by itself, or treat silence as an idle consumer.
 Change together with: `payment.adapters.nats.jetstream.transport`, which decides what is pulled and what a failure
 means.
 
-Pulling is done here, on JetStream's own request, rather than with nats-py's `fetch`: that one waits out its whole
-time limit after a consumer was deleted, and may hold the events it has until the batch is full or the time is over.
-Source of the statuses: NATS documentation, "JetStream wire API reference", and the answers of nats-server 2.15.
+The pull request is sent here rather than by nats-py's `fetch`. After a consumer was deleted `fetch` waits for its whole
+time limit, and it may hold received events back until the batch is full or the time is over. Source of the statuses:
+NATS documentation, "JetStream wire API reference", and the answers of nats-server 2.15.
 """
 
 import asyncio
@@ -22,14 +22,19 @@ from payment.adapters.nats.jetstream.api import NS_PER_S, Consumer
 from payment.ports.transport import TransportUnavailable
 
 BATCH_EVENTS = 100
-"""Of one pull: what a process may hold without having handed it on; the others of its group go short by no more."""
+"""Events of one pull: as many as a process may hold before it hands them to the ledger. The other members of its group
+miss no more than that.
+"""
 PULL_EXPIRES_S = 30.0
-"""A pull with nothing to bring ends after this long, and the next is asked for."""
+"""A pull without events ends after this time, in seconds, and the next one is requested."""
 FIRST_ANSWER_S = 3.0
-"""For the first pull, which the server answers at once, with events or without: only then can events come at all."""
+"""Time limit of the first pull, in seconds. The server answers it at once, with or without events; before that answer
+no event can come.
+"""
 HEARTBEAT_S = 1.5
-"""The server's sign of life on an idle pull. Three missed mean that the consumer is gone without a word; with the first
-answer of the next try that is reported within 10 s."""
+"""Interval of the server's heartbeats on an idle pull, in seconds. Three missed ones mean that the consumer is gone
+without an error; with the first answer of the next try that is reported within 10 s.
+"""
 SILENCE_S = 3 * HEARTBEAT_S
 
 US_PER_S = 1_000_000
@@ -39,8 +44,10 @@ ALL_PENDING = "Exceeded MaxAckPending"
 
 
 class JetStreamDelivery:
-    """One event of a pull. `identity` has the time at which it was stored in it: a stream that was deleted and made
-    again counts from 1 again, and so does another cluster's; then a number alone would name two events (F30)."""
+    """One event of a pull. `identity` includes the time at which the event was stored: a stream that was deleted and
+    created again counts from 1 again, and so does a stream of another cluster. A sequence number alone would then name
+    two events (F30).
+    """
 
     def __init__(self, message: Msg, connection: NatsConnection) -> None:
         origin = message.metadata
@@ -53,22 +60,24 @@ class JetStreamDelivery:
         self._connection = connection
 
     async def ack(self) -> None:
-        """Tell the broker, over whatever connection there is now. Without one the event comes again; nothing raises."""
-        await self._say(b"+ACK")
+        """Acknowledge over the current connection. Without a connection the event is redelivered. Raises nothing."""
+        await self._send_reply(b"+ACK")
 
     async def retry(self, delay_s: float) -> None:
-        """Ask for it again in `delay_s`. Without a connection it comes again after the ack wait; nothing raises."""
+        """Request redelivery in `delay_s` seconds. Without a connection the event comes again after the ack wait.
+        Raises nothing.
+        """
         delay = b' {"delay": %d}' % round(delay_s * NS_PER_S) if delay_s > 0 else b""
-        await self._say(b"-NAK" + delay)
+        await self._send_reply(b"-NAK" + delay)
 
-    async def _say(self, word: bytes) -> None:
-        # The port promises no more: what can't be said means redelivery, which changes nothing.
+    async def _send_reply(self, payload: bytes) -> None:
+        # The port promises no more: an acknowledgement that can't be sent means redelivery, which changes nothing.
         with contextlib.suppress(TransportUnavailable):
-            await self._connection.send(self._reply, word)
+            await self._connection.send(self._reply, payload)
 
 
 class Pull:
-    """One consumer's events, asked for batch by batch over one connection."""
+    """One consumer's events, requested batch by batch over one connection."""
 
     def __init__(self, consumer: Consumer, connection: NatsConnection, on_answer: Callable[[], None]) -> None:
         limits = consumer.config
@@ -88,7 +97,7 @@ class Pull:
         """Hand events over, one after the other, until the pull is stopped.
 
         Raises:
-            TransportUnavailable: the consumer is gone, or says nothing any more.
+            TransportUnavailable: the consumer is gone, or sends nothing any more.
         """
         await self._open()
         request = self._first_request()
@@ -98,11 +107,11 @@ class Pull:
             request = self._request()
 
     async def stop(self) -> None:
-        """Ask for no more, and give back at once what has arrived but was not handed over."""
+        """Send no further request, and return received events that were not handed over to the server at once."""
         self._stopped = True
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            # A connection that breaks here has nothing left to give back: all comes again after the ack wait.
+            # If the connection breaks here, all events are redelivered after the ack wait.
             with contextlib.suppress(TransportUnavailable):
                 await self._connection.unsubscribe(subscription)
         while not self._arrived.empty():
@@ -118,7 +127,9 @@ class Pull:
         self._arrived.put_nowait(message)
 
     def _first_request(self) -> bytes:
-        """For what is there now: answered at once, which tells an idle consumer from a dead one."""
+        """A request for the events that are there now. The server answers at once, which distinguishes an idle consumer
+        from a deleted one.
+        """
         request: dict[str, object] = {"batch": self._batch, "no_wait": True}
         if self._max_bytes:
             request["max_bytes"] = self._max_bytes
@@ -154,8 +165,10 @@ class Pull:
                 return await self._arrived.get()
         except TimeoutError:
             if self._connection.denied(self._subject):
-                raise TransportUnavailable(f"permission denied for {self._subject}: no event can come") from None
-            raise TransportUnavailable(f"its consumer has said nothing for {patience_s:g} s") from None
+                raise TransportUnavailable(
+                    f"permission denied for {self._subject}: no event can be delivered"
+                ) from None
+            raise TransportUnavailable(f"its consumer has sent nothing for {patience_s:g} s") from None
 
     def _has_answered(self) -> None:
         if not self.answered:
@@ -163,7 +176,9 @@ class Pull:
             self._on_answer()
 
     def _is_over(self, message: Msg) -> bool:
-        """Whether a status ends the pull in peace; raises TransportUnavailable where it ends the consumer."""
+        """Whether a status ends the pull normally. Raises TransportUnavailable where it means that the consumer is
+        gone.
+        """
         headers = message.headers or {}
         status, text = headers.get("Status", ""), headers.get("Description", "")
         if status in (NOTHING_THERE, TIME_OVER) or (status == CONFLICT and text in (BATCH_COMPLETED, ALL_PENDING)):
@@ -172,10 +187,14 @@ class Pull:
         if status in (HEARTBEAT, ""):
             self._has_answered()
             return False
-        # A 503 has a description of its own making in nats-py: the status alone is the server's.
-        raise TransportUnavailable(f"its consumer says {status} {text if status != '503' else 'no server serves it'}")
+        # nats-py makes up the description of a 503: only the status is the server's.
+        raise TransportUnavailable(
+            f"its consumer answers {status} {text if status != '503' else 'no server serves it'}"
+        )
 
 
 def is_event(message: Msg) -> bool:
-    """Whether it came from a stream. The server's own statuses have no such reply subject, whatever their headers."""
+    """Whether a message came from a stream. The server's own statuses have no such reply subject, whatever their
+    headers.
+    """
     return message.reply.startswith("$JS.ACK.")

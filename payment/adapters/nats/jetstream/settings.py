@@ -1,14 +1,15 @@
-"""What the settings of a consumer or stream that others made mean for the promises of this service.
+"""Verdicts on the settings of consumers and streams that other programs created: whether they keep this service's
+promises.
 
-Owns: a verdict for each setting. Must never: change anything at the server, or take a setting it doesn't look at for a
-good one where a promise stands on it. Change together with: docs/decisions/0015-settings-of-consumers-and-streams.md,
-which has the table, and `payment.adapters.nats.jetstream.api`, whose own consumers and streams must pass here.
+Owns: a verdict for each setting. Must never: change anything at the server, or accept a setting unchecked where a
+promise depends on it. Change together with: docs/decisions/0015-settings-of-consumers-and-streams.md, which has the
+table, and `payment.adapters.nats.jetstream.api`, whose consumers and streams must pass these checks.
 
-A verdict has two kinds of sentences. *Refused*: an event would be lost in silence, so the consumer is not read (its
-events wait in the stream), or the stream is not published to (our events wait here). *Weak*: all goes on, and less is
-promised than should be; `/readyz` says degraded. What is in neither list breaks no promise.
+A verdict has two kinds of sentences. *Refused*: an event would be lost in silence, so the service does not read the
+consumer (its events wait in the stream), or does not publish to the stream (our events wait in the database). *Weak*:
+the service goes on with a weaker promise, and `/readyz` reports degraded. A setting in neither list breaks no promise.
 Source of the settings: NATS documentation, "Consumer details", "Stream configuration", and the answers of nats-server
-2.15. Durations are nanoseconds there; 0 and -1 mean no limit.
+2.15. Durations are in nanoseconds; 0 and -1 mean no limit.
 """
 
 from collections.abc import Iterator
@@ -20,34 +21,38 @@ NS_PER_S = 1_000_000_000
 DAY_S = 86_400.0
 
 ACK_WAIT_SHORTEST_S = 5.0
-"""The contract's ack wait: below it, events come again while they are being handled."""
+"""The contract's ack wait, in seconds: below it, events are redelivered while they are being handled."""
 ACK_WAIT_LONGEST_S = 300.0
-"""What a killed process was handling waits for so long, a cancel too."""
+"""In seconds: the events of a killed process, cancels included, wait for the ack wait."""
 ACK_PENDING_EVENTS_MIN = 100
-"""Below it, a few events that can't be written now hold up all others of their subject (F30)."""
+"""Below this many, a few events that can't be written now hold up all others of their subject (F30)."""
 PULL_EXPIRES_SHORTEST_S = 1.0
-"""Pulls that end sooner are nothing but requests."""
+"""In seconds: shorter pulls would send requests without a pause."""
 KEPT_SHORTEST_S = DAY_S
-"""How long an outage may last before a stream drops unread events: one that begins at night is over by then."""
+"""How long an outage may last, in seconds, before a stream drops unread events: an outage that begins at night is over
+by then.
+"""
 KEPT_EVENTS_MIN = 10_000
-"""What may come while an outage lasts: a sale has thousands of orders."""
+"""Events that may come during an outage: a sale has thousands of orders."""
 KEPT_BYTES_MIN = 10 * 1024 * 1024
 """Ten thousand events of a kilobyte."""
 MESSAGE_BYTES_MIN = 4_096
-"""More than the largest event of ours: four ids of 255 bytes, escaped, and JetStream's own headers."""
+"""More than the largest event of this service: four ids of 255 bytes, escaped, and JetStream's own headers."""
 DUPLICATE_WINDOW_SHORTEST_S = 30.0
-"""An event whose acknowledgement was lost is published again within it: the time limit and the first pauses."""
+"""In seconds. An event whose acknowledgement was lost is published again within it, after the time limit and the first
+pauses.
+"""
 
 
 class SettingsVerdict(Struct, frozen=True):
-    """What is wrong with an object's settings, a sentence each. Both empty: nothing."""
+    """The problems of an object's settings, a sentence each. Both tuples are empty where there is none."""
 
     refused: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
 
 
 class Findings(Struct):
-    """Sentences while they are being collected."""
+    """The sentences of a verdict while they are collected."""
 
     refused: list[str]
     weak: list[str]
@@ -61,9 +66,9 @@ class Findings(Struct):
 def consumer_verdict(
     name: str, config: dict[str, Any], stream: dict[str, Any], subject: str, ack_wait_s: float
 ) -> SettingsVerdict:
-    """What the settings of a consumer mean for the events of `subject` that we would read with it.
+    """The verdict on a consumer from which the service reads the events of `subject`.
 
-    `stream` are the settings of its stream; `ack_wait_s` is what a consumer of our own would have.
+    `stream` are the settings of its stream; `ack_wait_s` is the ack wait of a consumer that this service would create.
     """
     found = Findings([], [])
     _delivery(config, found)
@@ -74,7 +79,7 @@ def consumer_verdict(
 
 
 def _delivery(config: dict[str, Any], found: Findings) -> None:
-    """How events come, and whether all of them do."""
+    """Check how events are delivered, and whether all of them are."""
     if config.get("deliver_subject"):
         found.refused.append("it is a push consumer (deliver_subject); only a pull consumer can be read")
     if config.get("headers_only"):
@@ -101,15 +106,16 @@ def _filter(config: dict[str, Any], subject: str, stream: dict[str, Any], found:
         found.refused.append(f"its filter is {', '.join(filters)}: no {subject} would come. Set it to {subject}")
     elif subject not in (filters or stream.get("subjects") or ()) or len(filters or stream["subjects"]) > 1:
         if stream.get("retention") != "workqueue":
-            return  # what we pass over is still there for others
+            return  # an event that this service passes over stays there for others
         found.refused.append(
-            f"its filter takes more than {subject}, from a work queue: what we pass over would be gone for all. "
+            f"its filter takes more than {subject}, from a work queue: events that this service passes over "
+            "would be deleted for all consumers. "
             f"Set it to {subject}"
         )
 
 
 def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Findings) -> None:
-    """Whether an event comes again until it is acknowledged, and when."""
+    """Check whether and when an event is redelivered until it is acknowledged."""
     if (policy := config.get("ack_policy", "none")) != "explicit":
         found.refused.append(f"ack_policy is {policy}: events would count as done before they are. Set it to explicit")
     if (tries := int(config.get("max_deliver") or -1)) > 0:
@@ -126,30 +132,34 @@ def _acknowledging(config: dict[str, Any], ack_wait_s: float, found: Findings) -
         )
     if 0 < (pending := int(config.get("max_ack_pending") or 0)) < ACK_PENDING_EVENTS_MIN:
         found.weak.append(
-            f"max_ack_pending is {pending}: so few events without an acknowledgement hold up all others. "
+            f"max_ack_pending is {pending}: that few unacknowledged events hold up all others. "
             f"{ACK_PENDING_EVENTS_MIN} or more"
         )
 
 
 def _life(config: dict[str, Any], retention: str, found: Findings) -> None:
-    """Whether it is still there when we come back."""
+    """Check whether the consumer still exists after a time in which the service was away."""
     idle_s = _seconds(config, "inactive_threshold")
     if idle_s > 0 and retention == "interest":
         found.refused.append(
-            f"inactive_threshold is {idle_s:g} s: it is deleted when we are away for longer, and its stream then drops "
-            "what comes. Set it to 0"
+            f"inactive_threshold is {idle_s:g} s: it is deleted when the service is away for longer, and its stream "
+            "then drops new events. Set it to 0"
         )
     elif idle_s > 0:
-        found.weak.append(f"inactive_threshold is {idle_s:g} s: it is deleted when we are away for longer. Set it to 0")
+        found.weak.append(
+            f"inactive_threshold is {idle_s:g} s: it is deleted when the service is away for longer. Set it to 0"
+        )
     if config.get("mem_storage") and retention == "interest":
-        found.weak.append("mem_storage: a restarted server forgets it, and its stream then drops what comes")
+        found.weak.append("mem_storage: a restarted server forgets it, and its stream then drops new events")
 
 
 def read_stream_verdict(config: dict[str, Any], subject: str) -> SettingsVerdict:
-    """What a stream's settings mean for the events of `subject` that we read from it."""
+    """The verdict on a stream from which the service reads the events of `subject`."""
     found = Findings([], [])
     if _renames(config, subject):
-        found.refused.append(f"subject_transform: it stores {subject} under another name, which we don't read")
+        found.refused.append(
+            f"subject_transform: it stores {subject} under another name, which the service doesn't read"
+        )
     if config.get("sealed"):
         found.weak.append("it is sealed: no new event can come")
     _keeping(config, found)
@@ -157,18 +167,22 @@ def read_stream_verdict(config: dict[str, Any], subject: str) -> SettingsVerdict
 
 
 def published_stream_verdict(config: dict[str, Any], subject: str, consumers: int) -> SettingsVerdict:
-    """What a stream's settings mean for the events of `subject` that we publish; it has `consumers` consumers now."""
+    """The verdict on a stream to which the service publishes the events of `subject`; it has `consumers` consumers
+    now.
+    """
     found = Findings([], [])
     if config.get("no_ack"):
-        found.refused.append("no_ack: it never says that it has stored an event. Set it to false")
+        found.refused.append("no_ack: it never confirms that it has stored an event. Set it to false")
     if config.get("sealed"):
         found.refused.append("it is sealed: it takes nothing more")
     if config.get("allow_msg_counter"):
         found.refused.append("allow_msg_counter: it takes nothing but counters. Events need a stream without it")
     if _renames(config, subject):
-        found.refused.append(f"subject_transform: it stores {subject} under another name, where its readers don't look")
+        found.refused.append(f"subject_transform: it stores {subject} under another name, which its readers don't read")
     if config.get("retention") == "interest" and consumers == 0:
-        found.weak.append("its retention is interest and it has no consumer: it drops what we publish")
+        found.weak.append(
+            "its retention is interest and it has no consumer: it drops the events that the service publishes"
+        )
     window_s = _seconds(config, "duplicate_window")
     if 0 < window_s < DUPLICATE_WINDOW_SHORTEST_S:
         found.weak.append(
@@ -181,16 +195,17 @@ def published_stream_verdict(config: dict[str, Any], subject: str, consumers: in
         found.weak.append("persist_mode is async: it acknowledges events before they are on disk")
     for setting, limit, least in _small_limits(config, refusing=True):
         found.weak.append(
-            f"{setting} is {limit} and discard is new: once it is full, what we publish waits. {least} or more, or -1"
+            f"{setting} is {limit} and discard is new: once it is full, the service's events wait. {least} or "
+            "more, or -1"
         )
     _keeping(config, found)
     return found.verdict(f"stream {config.get('name')}")
 
 
 def _keeping(config: dict[str, Any], found: Findings) -> None:
-    """Whether a stream keeps an event until it was read."""
+    """Check whether a stream keeps an event until it was read."""
     if config.get("storage", "file") == "memory":
-        found.weak.append("storage is memory: a restarted server loses what was not read. It should be file")
+        found.weak.append("storage is memory: a restarted server loses unread events. It should be file")
     age_s = _seconds(config, "max_age")
     if 0 < age_s < KEPT_SHORTEST_S:
         found.weak.append(f"max_age is {age_s:g} s: it drops older events, read or not. A day or more, or 0")
@@ -199,8 +214,9 @@ def _keeping(config: dict[str, Any], found: Findings) -> None:
 
 
 def _small_limits(config: dict[str, Any], *, refusing: bool) -> Iterator[tuple[str, int, int]]:
-    """The limits that an outage would reach, each with the least it should be: those that refuse the newest event, or
-    those that drop the oldest. `discard: new` alone leaves the limit of a subject one that drops."""
+    """The limits that an outage would reach, each with its recommended minimum: those that refuse the newest event, or
+    those that drop the oldest. With `discard: new` alone the limit of a single subject still drops the oldest.
+    """
     new = config.get("discard", "old") == "new"
     for setting, refuses, least in (
         ("max_msgs", new, KEPT_EVENTS_MIN),

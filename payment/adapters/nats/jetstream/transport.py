@@ -1,12 +1,12 @@
 """Events over NATS JetStream: the `EventTransport` that a platform without NATS Streaming gets.
 
 Owns: which streams and consumers are used, and publishing with `Nats-Msg-Id`. Must never: acknowledge by itself, drop
-an event, use a consumer or a stream whose settings lose events, or let one subject's trouble hold up another. Change
+an event, use a consumer or a stream whose settings lose events, or let the trouble of one subject delay another. Change
 together with: `payment.adapters.nats.jetstream.api` (streams and consumers), `payment.adapters.nats.jetstream.pull`
-(reading), `payment.adapters.nats.jetstream.checks` (what others change), `payment.adapters.nats.connection` (the
+(reading), `payment.adapters.nats.jetstream.checks` (changes by other programs), `payment.adapters.nats.connection` (the
 connection), and `tests/contract/transport_contract.py` (what every transport keeps).
 
-A subject counts as well when its consumer has answered a pull, not before: that it is there proves nothing.
+A subject counts as well once its consumer has answered a pull, not before: that the consumer exists proves nothing.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from payment.adapters.nats.jetstream.api import (
     durable_name,
     parse_answer,
 )
-from payment.adapters.nats.jetstream.checks import LOOK_EVERY_S, ConsumerCheck, ConsumerProgress, Looks
+from payment.adapters.nats.jetstream.checks import CHECK_EVERY_S, ConsumerCheck, ConsumerProgress, SettingsChecks
 from payment.adapters.nats.jetstream.pull import JetStreamDelivery, Pull
 from payment.adapters.nats.jetstream.settings import SettingsVerdict
 from payment.adapters.nats.login import NatsLogin
@@ -54,14 +54,19 @@ from payment.ports.transport import (
 
 PUBLISHED_SUBJECTS = OUTGOING_SUBJECTS
 ACK_WAIT_S = 8.0
-"""Until an event without an acknowledgement comes again. What a killed process had in hand waits for so long, so it is
-short; one that is still being handled by then is known by its identity, and not handled twice (F29)."""
+"""Until an unacknowledged event is redelivered, in seconds. It is short because the events of a killed process wait
+that long; an event that is still being handled by then is recognised by its identity, and not handled twice (F29).
+"""
 PUBLISH_TIMEOUT_S = 5.0
-"""A stream that can store an event says so in milliseconds; after this long the event is kept and sent again."""
+"""A stream that can store an event confirms it in milliseconds; after this time, in seconds, the event is kept and sent
+again.
+"""
 CHECK_TIMEOUT_S = 10.0
-DENIED_OF_LATE_S = 30.0
-"""An acknowledgement that was denied counts for so long: each event comes again within it, and is denied anew."""
-SETTINGS, LOOK, PROGRESS = "settings", "look", "progress"
+DENIED_RECENTLY_S = 30.0
+"""How long a denied acknowledgement is reported, in seconds: within it each event is redelivered, and its
+acknowledgement denied again.
+"""
+SETTINGS, CHECK, PROGRESS = "settings", "check", "progress"
 ACKNOWLEDGING = "acknowledging"
 
 
@@ -73,15 +78,15 @@ class Published(Struct, frozen=True):
 
 
 class UnfitConsumer(TransportUnavailable):
-    """A consumer or stream has settings with which events would be lost: it is not used."""
+    """A consumer or stream has settings that would lose events, so the service does not use it."""
 
 
 class JetStreamTransport:
     """Events over JetStream, as `EventTransport` promises them.
 
     `servers` are URLs as `NATS_URL` holds them, with credentials or without; `login` holds other credentials. `stream`
-    is the one to make for subjects that no stream holds. `consumed` are the subjects whose consumers `check` looks at;
-    `run` gets its own.
+    is the name of the stream to create for subjects that no stream stores. `consumed` are the subjects whose consumers
+    `check` checks; `run` gets its subjects as an argument.
     """
 
     def __init__(
@@ -106,8 +111,8 @@ class JetStreamTransport:
         self._consumed = tuple(consumed)
         self._presence = Presence(self._connection, client_name, ids.new(), clock)
         self._unplaced: dict[str, str] = {}
-        """Subjects of ours that no stream takes, each with the reason."""
-        self._doubted = {subject: asyncio.Event() for subject in PUBLISHED_SUBJECTS}
+        """Published subjects that no stream stores, each with the reason."""
+        self._check_now = {subject: asyncio.Event() for subject in PUBLISHED_SUBJECTS}
         self._pulls: set[Pull] = set()
         self._stopped = False
 
@@ -120,10 +125,10 @@ class JetStreamTransport:
 
         async def work() -> None:
             self._unplaced.clear()
-            looks = Looks(self._api, self._queue_group, self._ack_wait_s)
-            consuming = [self._consume(*each, streams, looks, health) for each in subscriptions.items()]
-            publishing = [self._keep_placed(each, streams, looks, health) for each in PUBLISHED_SUBJECTS]
-            tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing, self._show_ourselves(health))]
+            settings_checks = SettingsChecks(self._api, self._queue_group, self._ack_wait_s)
+            consuming = [self._consume(*each, streams, settings_checks, health) for each in subscriptions.items()]
+            publishing = [self._keep_placed(each, streams, settings_checks, health) for each in PUBLISHED_SUBJECTS]
+            tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing, self._announce_presence(health))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
@@ -134,20 +139,24 @@ class JetStreamTransport:
         await self._connection.keep(work, health.lost)
 
     async def publish(self, subject: str, data: bytes, message_id: str) -> None:
-        """Return when the stream has stored it; a stream drops the second of two equal ids in its own window."""
+        """Return when the stream has stored the event. A stream drops the second event with an id within its duplicate
+        window.
+        """
         if subject in self._unplaced:
             raise PublishRefused(self._unplaced[subject])
         try:
             answer = await self._connection.request(subject, data, PUBLISH_TIMEOUT_S, {"Nats-Msg-Id": message_id})
             parse_answer(answer.data, Published)
         except TransportUnavailable as error:
-            # The stream is full, or nobody, or somebody other than a stream, answers: its stream may be gone.
-            if subject in self._doubted:
-                self._doubted[subject].set()
-            raise _of_a_publish(error) from error
+            # The stream is full, or no stream answers: it may be gone.
+            if subject in self._check_now:
+                self._check_now[subject].set()
+            raise _publish_error(error) from error
 
     async def stop_consuming(self) -> None:
-        """Pull no more; what was fetched and not handed over goes back at once, to be delivered to others."""
+        """Stop pulling. Events that were fetched and not handed over go back at once, to be delivered to other
+        members.
+        """
         self._stopped = True
         await asyncio.gather(*(pull.stop() for pull in tuple(self._pulls)))
         with contextlib.suppress(TransportUnavailable):  # without a connection there is nothing to flush
@@ -161,7 +170,9 @@ class JetStreamTransport:
         await self._connection.close()
 
     async def check(self) -> str:
-        """Reach a server over a connection of its own; ask whether JetStream is there, and how our objects are set."""
+        """Connect to a server over a separate connection; check that JetStream is enabled, and the settings of our
+        streams and consumers.
+        """
         connection = self._new_connection()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -181,44 +192,51 @@ class JetStreamTransport:
         return found
 
     async def _check_settings(self, api: JetStreamApi) -> SettingsVerdict:
-        """The verdicts on all that is there of ours; what is not there yet will be made."""
-        looks = Looks(api, self._queue_group, self._ack_wait_s)
+        """The verdicts on the streams and consumers that exist; missing ones will be created."""
+        settings_checks = SettingsChecks(api, self._queue_group, self._ack_wait_s)
         verdicts = []
         for subject in self._consumed:
             if (stream := await api.holder(subject)) is not None:
-                verdicts.append((await looks.reading(subject, stream)).verdict)
+                verdicts.append((await settings_checks.reading(subject, stream)).verdict)
         for subject in PUBLISHED_SUBJECTS:
             if (stream := await api.holder(subject)) is not None:
-                verdicts.append(await looks.publishing(subject, stream))
+                verdicts.append(await settings_checks.publishing(subject, stream))
         refused = dict.fromkeys(each for verdict in verdicts for each in verdict.refused)
         weak = dict.fromkeys(each for verdict in verdicts for each in verdict.weak)
         return SettingsVerdict(tuple(refused), tuple(weak))
 
-    async def _show_ourselves(self, health: TransportHealth) -> None:
+    async def _announce_presence(self, health: TransportHealth) -> None:
         try:
-            await self._presence.watch(health)
+            await self._presence.announce(health)
         except TransportUnavailable as error:
             health.failed(ABOUT, str(error))  # the connection is breaking, and its end is reported by itself
 
     # ------------------------------------------------------------------------------------------------------ events in
 
     async def _consume(
-        self, subject: str, handler: DeliveryHandler, streams: Streams, looks: Looks, health: TransportHealth
+        self,
+        subject: str,
+        handler: DeliveryHandler,
+        streams: Streams,
+        settings_checks: SettingsChecks,
+        health: TransportHealth,
     ) -> None:
         failures = 0
         while not self._stopped:
             pull: Pull | None = None
             try:
-                consumer = await self._consumer(subject, streams, looks, health)
+                consumer = await self._consumer(subject, streams, settings_checks, health)
                 pull = Pull(consumer, self._connection, partial(health.well, subject))
-                await self._run_pull(pull, handler, subject, self._look_on(subject, consumer, looks, health))
+                await self._run_pull(
+                    pull, handler, subject, self._check_while_reading(subject, consumer, settings_checks, health)
+                )
             except TransportUnavailable as error:
                 failures = 1 if pull is not None and pull.answered else failures + 1
                 health.failed(subject, str(error))
-                for about in (LOOK, PROGRESS):
-                    health.well(subject, about)  # it was about the consumer that has been left
+                for about in (CHECK, PROGRESS):
+                    health.well(subject, about)  # the trouble was the former consumer's
                 await self._connection.pause(failures)
-        for about in ("", SETTINGS, LOOK, PROGRESS, ACKNOWLEDGING):
+        for about in ("", SETTINGS, CHECK, PROGRESS, ACKNOWLEDGING):
             health.well(subject, about)  # nothing more is wanted of it
 
     async def _run_pull(
@@ -230,7 +248,8 @@ class JetStreamTransport:
             elif delivery.subject == subject:
                 await handler(delivery)
             else:
-                # Of a consumer whose filter takes more than ours: others read these events with consumers of their own.
+                # An event of another subject, from a consumer with a wider filter: other services read it with their
+                # own consumers.
                 await delivery.ack()
 
         self._pulls.add(pull)
@@ -244,21 +263,27 @@ class JetStreamTransport:
             self._pulls.discard(pull)
             await pull.stop()
 
-    async def _consumer(self, subject: str, streams: Streams, looks: Looks, health: TransportHealth) -> Consumer:
-        """The subject's consumer, found or made, if its settings are fit."""
+    async def _consumer(
+        self, subject: str, streams: Streams, settings_checks: SettingsChecks, health: TransportHealth
+    ) -> Consumer:
+        """Returns the subject's consumer, found or created. Raises UnfitConsumer where its settings would lose
+        events.
+        """
         stream = await streams.locate(subject)
         name = durable_name(self._queue_group, subject)
         consumer = await self._api.consumer(stream, name, subject, self._ack_wait_s)
-        self._judge(subject, (await looks.reading(subject, stream)).verdict, health)
+        self._judge(subject, (await settings_checks.reading(subject, stream)).verdict, health)
         return consumer
 
-    async def _look_on(self, subject: str, consumer: Consumer, looks: Looks, health: TransportHealth) -> None:
-        """Look at a consumer that is being read; raises TransportUnavailable where it has to be left."""
+    async def _check_while_reading(
+        self, subject: str, consumer: Consumer, settings_checks: SettingsChecks, health: TransportHealth
+    ) -> None:
+        """Check a consumer repeatedly while it is read. Raises TransportUnavailable where it can't be used any more."""
         progress = ConsumerProgress(self._clock)
         progress.note(consumer)
         while True:
-            await self._clock.sleep(LOOK_EVERY_S)
-            reading = await self._read_back(subject, consumer.stream_name, looks, health)
+            await self._clock.sleep(CHECK_EVERY_S)
+            reading = await self._check_until_answered(subject, consumer.stream_name, settings_checks, health)
             now = reading.consumer
             if now is None:
                 raise TransportUnavailable(f"its consumer {consumer.name} was deleted")
@@ -267,42 +292,46 @@ class JetStreamTransport:
             if (removed := progress.removed()) > 0:
                 where = f"the stream {now.stream_name}"
                 health.noticed(f"{removed} or more {subject} left {where} before they were read", alarm=True)
-            _say(health, subject, progress.stuck(), PROGRESS)
-            denied = self._connection.denied("$JS.ACK.", DENIED_OF_LATE_S)
-            words = "permission denied to acknowledge events ($JS.ACK.>): each comes again and again"
-            _say(health, subject, words if denied else None, ACKNOWLEDGING)
+            _report(health, subject, progress.stuck(), PROGRESS)
+            denied = self._connection.denied("$JS.ACK.", DENIED_RECENTLY_S)
+            words = "permission denied to acknowledge events ($JS.ACK.>): each is redelivered again and again"
+            _report(health, subject, words if denied else None, ACKNOWLEDGING)
 
-    async def _read_back(self, subject: str, stream: str, looks: Looks, health: TransportHealth) -> ConsumerCheck:
-        """A look, tried until JetStream answers it. Meanwhile events may come, and its silence is reported."""
+    async def _check_until_answered(
+        self, subject: str, stream: str, settings_checks: SettingsChecks, health: TransportHealth
+    ) -> ConsumerCheck:
+        """Repeat a check until JetStream answers it. Meanwhile events may come, and the missing answer is reported."""
         while True:
             try:
-                reading = await looks.reading(subject, stream)
+                reading = await settings_checks.reading(subject, stream)
             except NoAnswer as error:
-                health.failed(subject, str(error), LOOK)
+                health.failed(subject, str(error), CHECK)
                 await self._connection.pause(1)
             else:
-                health.well(subject, LOOK)
+                health.well(subject, CHECK)
                 return reading
 
     def _judge(self, subject: str, verdict: SettingsVerdict, health: TransportHealth) -> None:
-        """Say what is weak; raises UnfitConsumer for what is refused."""
+        """Report weak settings; raises UnfitConsumer for refused ones."""
         if verdict.refused:
             raise UnfitConsumer("; ".join(verdict.refused + verdict.weak))
-        _say(health, subject, "; ".join(verdict.weak), SETTINGS)
+        _report(health, subject, "; ".join(verdict.weak), SETTINGS)
 
     # ----------------------------------------------------------------------------------------------------- events out
 
-    async def _keep_placed(self, subject: str, streams: Streams, looks: Looks, health: TransportHealth) -> None:
-        """See that a fit stream holds a subject that we publish: at each look, and whenever a publish failed."""
+    async def _keep_placed(
+        self, subject: str, streams: Streams, settings_checks: SettingsChecks, health: TransportHealth
+    ) -> None:
+        """Ensure that a fit stream stores a published subject: at each check, and whenever a publish failed."""
         failures = 0
         while True:
-            self._doubted[subject].clear()
+            self._check_now[subject].clear()
             try:
-                verdict = await looks.publishing(subject, await streams.locate(subject))
+                verdict = await settings_checks.publishing(subject, await streams.locate(subject))
                 self._judge(subject, verdict, health)
             except TransportUnavailable as error:
                 failures += 1
-                if not isinstance(error, NoAnswer):  # then a publish finds out by itself
+                if not isinstance(error, NoAnswer):  # where JetStream did not answer, a publish may still pass
                     self._unplaced[subject] = str(error)
                 health.failed(subject, str(error))
                 await self._connection.pause(failures)
@@ -310,12 +339,12 @@ class JetStreamTransport:
             failures = 0
             self._unplaced.pop(subject, None)
             health.well(subject)
-            await self._doubt_or_time(subject)
+            await self._wait_for_next_check(subject)
 
-    async def _doubt_or_time(self, subject: str) -> None:
+    async def _wait_for_next_check(self, subject: str) -> None:
         waits = [
-            asyncio.ensure_future(self._doubted[subject].wait()),
-            asyncio.ensure_future(self._clock.sleep(LOOK_EVERY_S)),
+            asyncio.ensure_future(self._check_now[subject].wait()),
+            asyncio.ensure_future(self._clock.sleep(CHECK_EVERY_S)),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -324,20 +353,20 @@ class JetStreamTransport:
                 each.cancel()
 
 
-def _say(health: TransportHealth, subject: str, words: str | None, about: str) -> None:
+def _report(health: TransportHealth, subject: str, words: str | None, about: str) -> None:
     if words:
         health.failed(subject, words, about)
     else:
         health.well(subject, about)
 
 
-def _of_a_publish(error: TransportUnavailable) -> TransportUnavailable:
-    """What an error of a request says of a publish: refused, unanswered, or without a connection."""
+def _publish_error(error: TransportUnavailable) -> TransportUnavailable:
+    """Returns the publish error for a request error: refused, unanswered, or without a connection."""
     match error:
         case NoAnswer():
             return PublishUnanswered(str(error))
         case NoResponders():
-            return PublishRefused(f"no stream takes it ({error})")
+            return PublishRefused(f"no stream stores it ({error})")
         case JetStreamRefused() | NotJetStream() | PermissionDenied() | TooLarge():
             return PublishRefused(str(error))
         case _:

@@ -1,11 +1,12 @@
-"""The messages of one subscription that are here and not settled yet. No I/O: what is decided here can be read here.
+"""The received messages of one subscription that are not settled yet. It does no I/O.
 
 Owns: which message is handed out next, and which delivery is a repetition. Must never: hand out a message twice at a
 time, or hold more than its bounds. Change together with: `payment.adapters.nats.stan.subscription`.
 
 A message is queued, then handed out, and from there either settled (acknowledged), put back for a while, or neither:
-then the server brings it again after its ack wait. The server does so for whatever has no ack yet, so a repetition of
-what is queued, in work or put back here is dropped; a repetition of what was handed out and left is handed out again.
+then the server redelivers it after its ack wait. The server redelivers every unacknowledged message. The buffer drops a
+redelivery of a message that is queued, being handled or put back, and hands out again a redelivery of a message that
+was handled without an ack.
 """
 
 import asyncio
@@ -14,9 +15,11 @@ from collections import deque
 from payment.adapters.nats.stan.messages import MsgProto
 
 BUFFER_MESSAGES = 4_096
-"""The first member of a group to come back gets all that was unacknowledged at once, whatever limit it asked for."""
+"""Bound in messages. The first member of a group to return gets all unacknowledged messages at once, whatever limit it
+requested.
+"""
 BUFFER_BYTES = 64 * 1024 * 1024
-"""What doesn't fit is dropped: without an ack, it comes again."""
+"""Bound in bytes. A message that doesn't fit is dropped: without an ack it is redelivered."""
 
 
 class Buffer:
@@ -24,28 +27,28 @@ class Buffer:
 
     def __init__(self, messages_max: int = BUFFER_MESSAGES, bytes_max: int = BUFFER_BYTES) -> None:
         self.dropped = 0
-        """How many did not fit."""
+        """The number of messages that did not fit."""
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._bytes = 0
         self._queue: deque[MsgProto] = deque()
         self._held: dict[int, MsgProto] = {}
-        """Queued or put back: by sequence."""
+        """Queued or put back messages, by sequence."""
         self._again: dict[int, int] = {}
-        """How often a message was put back here, which the server doesn't know."""
+        """How often each message was put back here: the server doesn't count that."""
         self._in_work: int | None = None
         self._unsettled: set[int] = set()
         self._closed = False
         self._changed = asyncio.Event()
         self.settled = asyncio.Event()
-        """Set while nothing that was handed out still waits for its ack."""
+        """Set while no message that was handed out waits for its ack."""
         self.settled.set()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def arrived(self, message: MsgProto) -> None:
-        """The server delivered it."""
+        """Add a message that the server delivered."""
         sequence = message.sequence
         if sequence in self._held or sequence == self._in_work or self._closed:
             return
@@ -57,7 +60,7 @@ class Buffer:
         self._changed.set()
 
     async def next(self) -> MsgProto | None:
-        """The next message to work on, and the end of the work on the one before. None once the buffer is closed."""
+        """Return the next message; the one before counts as handled. None once the buffer is closed."""
         self._in_work = None
         while not self._queue:
             if self._closed:
@@ -72,12 +75,12 @@ class Buffer:
         return message
 
     def done(self, sequence: int) -> None:
-        """It was acknowledged."""
+        """Settle a message that was acknowledged."""
         self._again.pop(sequence, None)
         self._settle(sequence)
 
     def put_back(self, message: MsgProto) -> bool:
-        """It is to be handed out again later: until `back` nothing of it is. False: the buffer is closed, or full."""
+        """Hold a message until `back` hands it out again. Returns False where the buffer is closed or full."""
         sequence = message.sequence
         self._settle(sequence)
         if self._closed or sequence in self._held or len(self._held) >= self._messages_max:
@@ -87,19 +90,19 @@ class Buffer:
         return True
 
     def back(self, sequence: int) -> None:
-        """The time of a message that was put back has come."""
+        """Queue a message again whose delay after `put_back` is over."""
         message = self._held.get(sequence)
         if message is not None:
             self._queue.append(message)
             self._changed.set()
 
     def redelivered(self, message: MsgProto) -> int:
-        """How often it was handed out before, as far as the server and this buffer know."""
+        """Returns how often a message was handed out before, by the counts of the server and of this buffer."""
         count = max(message.redelivery_count, int(message.redelivered))
         return count + self._again.get(message.sequence, 0)
 
     def close(self) -> None:
-        """Hand out nothing more, and forget what is here: it has no ack, so that somebody else gets it."""
+        """Hand out nothing more, and drop all messages: without an ack the server delivers them to another member."""
         self._closed = True
         self._queue.clear()
         self._held.clear()

@@ -7,8 +7,8 @@
         await subscription.ack(message)
     await client.lost.wait()   # then: leave, and connect anew
 
-Owns: one session with its publisher and its subscriptions. Must never: open a second session by itself; what was under
-way in the first is for its user to judge.
+Owns: one session with its publisher and its subscriptions. Must never: open a second session by itself. The caller
+decides what to do about unfinished work of the first.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from payment.adapters.nats.stan.wire import Wire
 
 
 class Client:
-    """A client whose session stands until `lost` is set. Made by `connect`."""
+    """A client whose session is open until `lost` is set. Created by `connect`."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -32,7 +32,7 @@ class Client:
 
     @classmethod
     async def connect(cls, wire: Wire, cluster_id: str, client_id: str, conn_id: str, sleep: Sleep) -> "Client":
-        """Open a session. `conn_id` must be one that was never used before, fit for a subject: a UUID's digits, say.
+        """Open a session. `conn_id` must never have been used before and be valid in a subject: a UUID's digits, say.
 
         Raises:
             ClientIdTaken, NotStreaming, Refused, Unreachable, InvalidName: see `Session.open`.
@@ -49,19 +49,19 @@ class Client:
 
     @property
     def reason(self) -> str:
-        """Why it is over."""
+        """The reason why the session is over."""
         return self._session.reason
 
     async def publish(self, channel: str, data: bytes) -> None:
-        """Return once the server has stored it; see `Publisher.publish` for what it raises."""
+        """Publish, and return once the server has stored the message. Raises what `Publisher.publish` raises."""
         await self._publisher.publish(channel, data)
 
     def publish_subject(self, channel: str) -> str:
-        """The NATS subject that a publish to a channel goes to: where permissions may deny it."""
+        """The NATS subject of publishes to a channel, which NATS permissions may deny."""
         return self._publisher.subject(channel)
 
     async def subscribe(self, durable: Durable, buffer: Buffer | None = None) -> Subscription:
-        """Join a durable queue group; see `Subscription.open` for what it raises."""
+        """Join a durable queue group. Raises what `Subscription.open` raises."""
         if self.lost.is_set():
             raise SessionLost(self.reason)
         subscription = Subscription(self._session, durable, Buffer() if buffer is None else buffer)
@@ -70,16 +70,18 @@ class Client:
         return subscription
 
     def end(self, reason: str) -> None:
-        """The session is over, because the connection is, say: whoever waits here hears of it. Sends nothing."""
+        """Mark the session as over, because the connection is lost, say. Every pending call ends with the reason. Sends
+        nothing.
+        """
         self._session.end(reason)
 
     async def leave(self) -> None:
-        """Leave a lost session, so that nothing here answers for it any more."""
+        """Leave a lost session: its inboxes answer nothing any more."""
         self.end("the session was left")
         await self._session.leave()
 
     async def close(self) -> None:
-        """End the session in peace. No durable is unsubscribed."""
+        """Close the session. No durable is unsubscribed."""
         await self._session.close()
 
     def _stop(self, _: str) -> None:

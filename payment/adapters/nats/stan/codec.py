@@ -1,13 +1,12 @@
 """Protocol buffers (proto3), as much as NATS Streaming's messages use, and strict.
 
-Owns: what a message is on the wire. Must never: guess. What is not exactly a message of the form asked for is a
-`CodecError`, for this decoder is also how we find out that something other than NATS Streaming answered: a JSON text
-begins with a group's tag, which is refused. Change together with: `payment.adapters.nats.stan.messages`, the table it
-works by.
+Owns: the encoding of messages. Must never: guess. Anything but a message of the requested form is a `CodecError`,
+because this decoder also detects that something other than NATS Streaming answered: a JSON text begins with a group's
+tag, which is refused. Change together with: `payment.adapters.nats.stan.messages`, which has the table of fields.
 
 Written by hand rather than generated: eleven flat messages of numbers, texts and bytes need a page of code and no
-dependency, and a generated decoder is lax (it takes numbers that are too large and cuts them).
-Source: Protocol Buffers documentation, "Encoding".
+dependency, and a generated decoder is lax (it accepts numbers that are too large and truncates them). Source: Protocol
+Buffers documentation, "Encoding".
 """
 
 import enum
@@ -25,7 +24,7 @@ VARINT_BYTES_MAX = 10
 UINT64_MAX = (1 << 64) - 1
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-"""The wire types there are, but for the groups (3 and 4), which proto3 does not have."""
+"""The wire types, except for the groups (3 and 4), which proto3 does not have."""
 FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
@@ -52,7 +51,7 @@ class Field(NamedTuple):
 class Message(Struct, frozen=True, gc=False):
     """The base of all messages. A field that is absent on the wire has its type's zero.
 
-    The garbage collector need not look at them: numbers, texts and bytes hold nothing that could lead back.
+    The garbage collector need not track them: numbers, texts and bytes can't form a cycle.
     """
 
     FIELDS: ClassVar[tuple[Field, ...]] = ()
@@ -62,7 +61,7 @@ M = TypeVar("M", bound=Message)
 
 
 def encode(message: Message) -> bytes:
-    """The message on the wire. Zeros and empty values are left out, as proto3 has it.
+    """Returns the encoded message. Zeros and empty values are left out, as in proto3.
 
     Raises:
         CodecError: a number is out of its field's range, or a text can't be encoded.
@@ -77,10 +76,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(form: type[M], data: bytes) -> M:
-    """Read a message. Fields that the form doesn't have are skipped; of a field that comes twice the last one counts.
+    """Decode a message. Fields that the form doesn't have are skipped; of a repeated field the last value counts.
 
     Raises:
-        CodecError: it is no such message.
+        CodecError: the bytes are no message of this form.
     """
     readers = _readers(form)
     values: dict[str, Any] = {}
@@ -105,7 +104,7 @@ def decode(form: type[M], data: bytes) -> M:
 
 
 def _skip(data: bytes, at: int, wire: int) -> int:
-    """Where the next field begins."""
+    """Returns the offset of the next field."""
     size = 0
     if wire in (VARINT, LENGTH):
         number, at = _varint(data, at)
@@ -120,7 +119,9 @@ def _skip(data: bytes, at: int, wire: int) -> int:
 
 
 def _check_unknown(form: type[Message], key: int) -> None:
-    """A tag that the form has no reader for is another field's, or one of its own with a type that is not its own."""
+    """Check a tag without a reader: an unknown field is allowed, a known one with another wire type raises
+    CodecError.
+    """
     number = key >> 3
     if not 0 < number <= FIELD_NUMBER_MAX:
         raise CodecError(f"there is no field number {number}")
@@ -130,7 +131,9 @@ def _check_unknown(form: type[Message], key: int) -> None:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to 64 bits in as few bytes as it needs, and where the next begins."""
+    """Returns a number of up to 64 bits and the offset behind it. Raises CodecError for an encoding longer than
+    needed.
+    """
     if at < len(data) and data[at] < 0x80:  # nearly all are this short
         return data[at], at + 1
     value = shift = 0
@@ -181,7 +184,7 @@ def _number_reader(kind: Kind) -> Callable[[str, Any], object]:
 
     def read(name: str, raw: int) -> int:
         if low < 0 and raw >= 1 << 63:
-            raw -= 1 << 64  # two's complement, in 64 bits for the 32-bit types too
+            raw -= 1 << 64  # two's complement, 64 bits also for 32-bit types
         if not low <= raw <= high:
             raise CodecError(f"{name} is out of the range of {kind.value}")
         return raw
@@ -214,7 +217,7 @@ READERS: dict[Kind, Callable[[str, Any], object] | None] = {
     **{kind: _number_reader(kind) for kind in RANGES},
     Kind.BOOL: _read_bool,
     Kind.STRING: _read_text,
-    # What is on the wire is the value.
+    # The wire value is the field's value.
     Kind.UINT64: None,
     Kind.BYTES: None,
 }
@@ -226,7 +229,7 @@ def _key(field: Field) -> int:
 
 @cache
 def _writers(form: type[Message]) -> tuple[tuple[str, bytes, Callable[[bytearray, str, Any], None]], ...]:
-    """Each field's name, its tag on the wire, and what writes its value."""
+    """Returns each field's name, its tag on the wire, and the function that writes its value."""
     made = []
     for field in form.FIELDS:
         tag = bytearray()
@@ -237,5 +240,5 @@ def _writers(form: type[Message]) -> tuple[tuple[str, bytes, Callable[[bytearray
 
 @cache
 def _readers(form: type[Message]) -> dict[int, tuple[str, Callable[[str, Any], object] | None]]:
-    """By tag: the field's name, and what makes its value of what stands there."""
+    """Returns, by tag, the field's name and the function that reads its value."""
     return {_key(field): (field.name, READERS[field.kind]) for field in form.FIELDS}

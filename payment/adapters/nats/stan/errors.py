@@ -1,4 +1,4 @@
-"""What can go wrong between a client and NATS Streaming, and what the server means by the words it says.
+"""The exceptions of a NATS Streaming client, and the meaning of the server's error strings.
 
 Owns: the exceptions of this package and the table of the server's error strings. Source: nats-streaming-server 0.25.6.
 """
@@ -11,31 +11,33 @@ class StanError(Exception):
 
 
 class CodecError(StanError):
-    """These bytes are not the message that they should be, or a message can't be encoded."""
+    """The bytes are not the expected message, or a message can't be encoded."""
 
 
 class ServerUnreachable(StanError):
-    """No answer, or no connection. What was asked may have been done all the same."""
+    """No answer, or no connection. The server may have executed the request all the same."""
 
 
 class Unacknowledged(ServerUnreachable):
-    """The connection stands, and the server did not acknowledge a publish in time."""
+    """The connection is open, and the server did not acknowledge a publish in time."""
 
 
 class MessageTooLarge(StanError):
-    """NATS takes no message of this size."""
+    """The message is larger than NATS accepts."""
 
 
 class NoListener(ServerUnreachable):
-    """NATS itself is there, and says that nobody listens on the subject."""
+    """NATS answers that the subject has no subscriber."""
 
 
 class NotStreaming(StanError):
-    """NATS is there, but no NATS Streaming of this cluster id: nobody listens, or somebody else answers."""
+    """NATS runs, but no NATS Streaming of this cluster id: the subject has no subscriber, or another program
+    answers.
+    """
 
 
 class SessionLost(StanError):
-    """The session is over. What waited for an acknowledgement in it may have been stored."""
+    """The session is over. Messages that waited for an acknowledgement may have been stored."""
 
 
 class InvalidName(StanError):
@@ -43,12 +45,12 @@ class InvalidName(StanError):
 
 
 class RefusedByServer(StanError):
-    """The server said no. `said` are its own words."""
+    """The server refused a request. `server_text` is its error string."""
 
-    def __init__(self, said: str) -> None:
-        verdict, meaning = SAYINGS.get(said, (ErrorVerdict.LATER, ""))
-        super().__init__(f"NATS Streaming says '{said}'" + (f": {meaning}" if meaning else ""))
-        self.said = said
+    def __init__(self, server_text: str) -> None:
+        verdict, meaning = SERVER_ERRORS.get(server_text, (ErrorVerdict.LATER, ""))
+        super().__init__(f"NATS Streaming answers '{server_text}'" + (f": {meaning}" if meaning else ""))
+        self.server_text = server_text
         self.verdict = verdict
 
 
@@ -64,26 +66,26 @@ class ErrorVerdict(enum.Enum):
     SESSION_GONE = "session gone"
     """Open a new session."""
     MISTAKE = "mistake"
-    """Ours, or in the configuration of either side: it won't pass by itself."""
+    """A bug of the client, or a wrong configuration of either side: it won't pass by itself."""
 
 
-def refused(said: str) -> RefusedByServer:
+def refused(server_text: str) -> RefusedByServer:
     """The exception for an error string of the server."""
-    return ClientIdTaken(said) if said == CLIENT_ID_TAKEN else RefusedByServer(said)
+    return ClientIdTaken(server_text) if server_text == CLIENT_ID_TAKEN else RefusedByServer(server_text)
 
 
 CLIENT_ID_TAKEN = "stan: clientID already registered"
 NO_CONNECT_REQUEST = "stan: invalid connection request"
-"""The answer to an empty request: it registers nothing, and so serves to ask whether NATS Streaming is there."""
+"""The answer to an empty request. Such a request registers nothing, so it serves to check that NATS Streaming runs."""
 
-SAYINGS: dict[str, tuple[ErrorVerdict, str]] = {
+SERVER_ERRORS: dict[str, tuple[ErrorVerdict, str]] = {
     CLIENT_ID_TAKEN: (ErrorVerdict.LATER, "another living client has this client id"),
     "stan: unknown clientID": (ErrorVerdict.SESSION_GONE, "the server doesn't know this session any more"),
     "client has been replaced or is no longer registered": (
         ErrorVerdict.SESSION_GONE,
         "the server lost this session, or another client has taken its client id",
     ),
-    # The channel's name is checked here before anything is sent: what is left is a session that the server forgot.
+    # The client checks a channel's name before it sends anything, so this error means a session that the server forgot.
     "stan: invalid publish request": (ErrorVerdict.SESSION_GONE, "the server doesn't know this session any more"),
     "stan: invalid clientID: only alphanumeric and `-` or `_` characters allowed": (ErrorVerdict.MISTAKE, ""),
     "stan: clientID missing": (ErrorVerdict.MISTAKE, ""),
@@ -103,4 +105,4 @@ SAYINGS: dict[str, tuple[ErrorVerdict, str]] = {
     "too many channels": (ErrorVerdict.MISTAKE, "its limit max_channels is reached"),
     "too many subscriptions per channel": (ErrorVerdict.MISTAKE, "its limit max_subs is reached"),
 }
-"""Each error string of the server, with what to do and what it means where its own words don't say so."""
+"""Each error string of the server, with what to do about it, and its meaning where the string itself is unclear."""

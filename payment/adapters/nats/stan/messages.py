@@ -1,7 +1,7 @@
 """NATS Streaming's messages, as data: each class with the table of its fields on the wire.
 
-The numbers have gaps: they are the protocol's. Fields that nobody uses (public key, checksum, CRC) are left out and
-skipped where they come. Change together with: nothing, the protocol is at the end of its life.
+The numbers have gaps: they are the protocol's. Unused fields (public key, checksum, CRC) are left out, and skipped when
+they are received. Change together with: nothing, the protocol is at the end of its life.
 """
 
 from typing import ClassVar
@@ -9,7 +9,7 @@ from typing import ClassVar
 from payment.adapters.nats.stan.codec import Field, Kind, Message
 
 DELIVER_ALL = 4
-"""The start position (`First`) of a new durable. One that exists goes on where it was, whatever is asked."""
+"""The start position (`First`) of a new durable. An existing durable goes on where it was, whatever is requested."""
 PROTOCOL = 1
 """The version with pings and connection ids."""
 
@@ -71,7 +71,7 @@ class Ping(Message, frozen=True):
 
 
 class PingResponse(Message, frozen=True):
-    """Nothing at all where it stands."""
+    """Empty where the session is open, otherwise an error."""
 
     error: str = ""
 
@@ -79,7 +79,7 @@ class PingResponse(Message, frozen=True):
 
 
 class PubMsg(Message, frozen=True):
-    """One message for a channel. `guid` comes back in its acknowledgement, and is not looked at otherwise."""
+    """One message for a channel. `guid` comes back in its acknowledgement, and has no other use."""
 
     client_id: str = ""
     guid: str = ""
@@ -99,7 +99,7 @@ class PubMsg(Message, frozen=True):
 
 
 class PubAck(Message, frozen=True):
-    """The message of that guid is stored, or why it isn't."""
+    """Acknowledges the message of that guid, or has the error why it was not stored."""
 
     guid: str = ""
     error: str = ""
@@ -110,8 +110,8 @@ class PubAck(Message, frozen=True):
 class MsgProto(Message, frozen=True):
     """One message as it is delivered. `timestamp` is when it was stored, in nanoseconds since 1970.
 
-    Sequences begin at 1 in each channel, and again at 1 on a server that lost its data: sequence and timestamp together
-    are what names a message. `redelivery_count` begins anew with each restart of the server, `redelivered` does not.
+    Sequences begin at 1 in each channel, and again at 1 on a server that lost its data: only sequence and timestamp
+    together identify a message. `redelivery_count` begins anew with each restart of the server, `redelivered` does not.
     """
 
     sequence: int = 0
@@ -134,7 +134,7 @@ class MsgProto(Message, frozen=True):
 
 
 class Ack(Message, frozen=True):
-    """The message of that sequence is done with. There is no answer to it."""
+    """Acknowledges the message of that sequence. It gets no answer."""
 
     subject: str = ""
     sequence: int = 0
@@ -171,7 +171,7 @@ class SubscriptionRequest(Message, frozen=True):
 
 
 class SubscriptionResponse(Message, frozen=True):
-    """Where to send acks, or an error. Also what a subscription's close is answered with. There is no field 1."""
+    """Where to send acks, or an error. Also the answer to a subscription's close. There is no field 1."""
 
     ack_inbox: str = ""
     error: str = ""
@@ -180,9 +180,9 @@ class SubscriptionResponse(Message, frozen=True):
 
 
 class UnsubscribeRequest(Message, frozen=True):
-    """Closes a subscription where it is sent to the subject for closing; elsewhere it would destroy its durable.
+    """Closes a subscription. It must go to the subject for closing: on any other it would destroy the durable.
 
-    `inbox` is the ack inbox. Where that is not known, the server takes the inbox of the deliveries too.
+    `inbox` is the ack inbox. Where that is not known, the server accepts the inbox of the deliveries too.
     """
 
     client_id: str = ""

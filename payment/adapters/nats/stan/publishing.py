@@ -1,7 +1,7 @@
-"""Publishing with acknowledgements, and no more than a window of them under way.
+"""Publishing with acknowledgements, and at most a window of unacknowledged messages.
 
-Owns: who waits for which acknowledgement, and the window. Must never: give a place of the window back twice, or keep
-one. Change together with: `payment.adapters.nats.stan.session`, whose end ends all waiting here.
+Owns: the pending publishes by guid, and the window. Must never: release a slot of the window twice, or leak one. Change
+together with: `payment.adapters.nats.stan.session`, whose end ends all pending publishes.
 """
 
 import asyncio
@@ -24,16 +24,20 @@ from payment.adapters.nats.stan.messages import PubAck, PubMsg
 from payment.adapters.nats.stan.session import Session
 
 WINDOW_MESSAGES = 1_024
-"""Under way at once. The server writes what it has got in one go, so a wide window is what makes it fast."""
+"""Unacknowledged messages at once. The server writes all received messages together, so a wide window makes it fast."""
 ACK_TIMEOUT_S = 5.0
-"""For the place in the window and the acknowledgement together. A server that can store a message says so in
-milliseconds, and publishing again stores it again (no message ids): so longer than its busiest moment, and no longer
-than anybody wants to wait for one that forgot us. A lost session ends it earlier."""
+"""In seconds, for the slot in the window and the acknowledgement together. A server that can store a message
+acknowledges it in milliseconds, and a repeated publish is stored twice (there are no message ids). So this is longer
+than the server's busiest moment, and short enough to notice a server that forgot the session. A lost session ends the
+wait earlier.
+"""
 CHANNEL = re.compile(r"[^\s./*>]+(\.[^\s./*>]+)*")
 
 
 def checked_channel(channel: str) -> str:
-    """The channel's name, if it is one; raises InvalidName. The server may drop a publish to another without a word."""
+    """Returns a valid channel name; raises InvalidName for any other. The server may drop a publish to an invalid one
+    silently.
+    """
     if CHANNEL.fullmatch(channel) is None:
         raise InvalidName(f"no name for a channel: {channel!r}")
     return channel
@@ -48,23 +52,21 @@ class Publisher:
         self._places = asyncio.Semaphore(window)
         self._guids = session.conn_id.decode()
         self._numbers = itertools.count(1)
-        self._waiting: dict[str, asyncio.Future[StanError | None]] = {}
+        self._pending: dict[str, asyncio.Future[StanError | None]] = {}
 
     @property
     def under_way(self) -> int:
-        """How many have been sent and not been answered."""
-        return len(self._waiting)
+        """The number of publishes that were sent and not answered yet."""
+        return len(self._pending)
 
     async def publish(self, channel: str, data: bytes) -> None:
-        """Return once the server has stored it. After any error but InvalidName it may be stored all the same.
+        """Publish, and return once the server has stored the message. After any error but InvalidName it may be stored
+        all the same.
 
         Raises:
-            Refused: the server says no.
-            Unacknowledged: no acknowledgement in time.
-            Unreachable: the connection is lost.
-            MessageTooLarge: NATS takes none of this size.
-            SessionLost: the session has ended meanwhile.
-            InvalidName: this is no channel.
+            RefusedByServer: the server refused it. Unacknowledged: no acknowledgement in time. Unreachable: the
+            connection is lost. MessageTooLarge: the message is larger than NATS accepts. SessionLost: the session ended
+            while the publish was pending. InvalidName: the channel's name is invalid.
         """
         checked_channel(channel)
         try:
@@ -78,16 +80,18 @@ class Publisher:
             raise error
 
     def subject(self, channel: str) -> str:
-        """The NATS subject that a publish to a channel goes to."""
+        """Returns the NATS subject of publishes to a channel."""
         return f"{self._session.subjects.pub_prefix}.{channel}"
 
     async def on_ack(self, message: Msg) -> None:
-        """An acknowledgement came. What has no guid that is waited for (NATS's own 503, say) is nobody's."""
+        """Complete the publish that an acknowledgement belongs to. One without a pending guid (NATS's own 503, say) is
+        ignored.
+        """
         try:
             ack = decode(PubAck, message.data)
         except CodecError:
-            return  # it can't be told whose it is: its publish comes to its time limit
-        stored = self._waiting.get(ack.guid)
+            return  # it belongs to no known publish, which then reaches its time limit
+        stored = self._pending.get(ack.guid)
         if stored is None or stored.done():
             return
         if not ack.error:
@@ -99,8 +103,8 @@ class Publisher:
             self._session.end(str(error))
 
     def end(self, reason: str) -> None:
-        """The session is over: so is all waiting."""
-        for stored in self._waiting.values():
+        """End all pending publishes: the session is over."""
+        for stored in self._pending.values():
             if not stored.done():
                 stored.set_result(SessionLost(reason))
 
@@ -110,11 +114,11 @@ class Publisher:
             return SessionLost(session.reason)
         guid = f"{self._guids}.{next(self._numbers)}"
         message = PubMsg(client_id=session.client_id, guid=guid, subject=channel, data=data, conn_id=session.conn_id)
-        # Before it is sent: the acknowledgement may be here before the sending has returned.
-        stored = self._waiting[guid] = asyncio.get_running_loop().create_future()
+        # Registered before it is sent: the acknowledgement may arrive before `send` returns.
+        stored = self._pending[guid] = asyncio.get_running_loop().create_future()
         try:
             await session.wire.send(self.subject(channel), encode(message), session.acks)
             outcome: StanError | None = await stored
             return outcome
         finally:
-            del self._waiting[guid]
+            del self._pending[guid]

@@ -1,11 +1,12 @@
-"""One session: its opening, the heartbeats it answers, the pings by which it finds out that it is over, its closing.
+"""One session: its opening, its answers to heartbeats, its pings, which detect its loss, and its closing.
 
 Owns: the heartbeat, ping and acknowledgement inboxes. Must never: be opened twice, answer a heartbeat after `leave`, or
-unsubscribe a durable. Change together with: `payment.adapters.nats.stan.client`, which gives it its publishes.
+unsubscribe a durable. Change together with: `payment.adapters.nats.stan.client`, which adds publishing.
 
-The server knows us by our heartbeat inbox alone. It asks there before it gives our client id to anybody, ourselves
-included: an inbox of a lost session that still answers would lock us out of our own name. So `leave` takes the inboxes
-back, and waits until NATS knows it, before anything else is tried.
+The server knows a client only by its heartbeat inbox. It sends a request there before it gives the client id to another
+session, a new one of the same client included: an inbox of a lost session that still answers would lock the client out
+of its own id. So `leave` unsubscribes the inboxes, and waits until NATS has processed that, before a new session is
+tried.
 """
 
 import asyncio
@@ -36,13 +37,17 @@ from payment.adapters.nats.stan.messages import (
 from payment.adapters.nats.stan.wire import Wire, is_no_responders
 
 REQUEST_TIMEOUT_S = 3.0
-"""For an answer of the server. It may itself spend 0.5 s asking whether the old holder of our client id lives."""
+"""For an answer of the server, in seconds. The server may itself spend 0.5 s on checking whether the old holder of our
+client id lives.
+"""
 CLOSE_TIMEOUT_S = 1.0
-"""Whoever stops has two seconds for everything, and a server that is there answers in milliseconds."""
+"""In seconds. A stopping service has two seconds for everything, and a running server answers in milliseconds."""
 PING_EVERY_S = 2
 PINGS_UNANSWERED_MAX = 3
-"""A server that says nothing for 4 x 2 s = 8 s has lost us; stan.go's own defaults would take 445 s to see it. Less
-would take the election of a new leader, which is over in a few seconds and keeps all sessions, for a loss."""
+"""A server that answers no ping for 4 x 2 s = 8 s has lost the session; stan.go's own defaults would take 445 s to
+detect it. A shorter time would mistake the election of a new leader, which takes a few seconds and keeps all sessions,
+for a loss.
+"""
 DISCOVER = "_STAN.discover"
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -71,12 +76,11 @@ class Session:
         self._unanswered = 0
 
     async def open(self, on_ack: Callable[[Msg], Awaitable[None]]) -> None:
-        """Register with the server. Whatever it raises, nothing of the try is left that could answer for us.
+        """Register with the server. After any exception no inbox of the try is left that could answer heartbeats.
 
         Raises:
-            ClientIdTaken: a living client has our id.
-            NotStreaming: there is NATS, but no NATS Streaming of this cluster id.
-            Refused, ServerUnreachable, InvalidName: as they say.
+            ClientIdTaken: a living client has our id. NotStreaming: NATS runs, but no NATS Streaming of this cluster
+            id. RefusedByServer, ServerUnreachable, InvalidName: as their docstrings say.
         """
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise InvalidName(f"a client id has letters, digits, - and _ only: not {self.client_id!r}")
@@ -85,7 +89,7 @@ class Session:
             await self.listen(self._heartbeats, self._answer_heartbeat)
             await self.listen(self._pongs, self._answered_ping)
             await self.listen(self.acks, on_ack)
-            await self.wire.flush()  # the server may ask our heartbeat inbox before it answers
+            await self.wire.flush()  # the server may send to our heartbeat inbox before it answers
             self.subjects = await self._connect()
             opened = True
         finally:
@@ -96,7 +100,7 @@ class Session:
             self._pinging = asyncio.create_task(self._ping_on(), name="stan pings")
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Listen as long as the session lasts."""
+        """Subscribe to a subject until the session ends."""
         subscription = await self.wire.listen(subject, arrived)
         self._listening.append(subscription)
         return subscription
@@ -107,18 +111,18 @@ class Session:
             await self.wire.unlisten(subscription)
 
     def end(self, reason: str) -> None:
-        """The session is over; the first reason stays. Nothing is sent by this."""
+        """Mark the session as over; the first reason stays. Sends nothing."""
         if self.lost.is_set():
             return
         self.reason = reason
         self.lost.set()
         if self._pinging is not None and self._pinging is not asyncio.current_task():
             self._pinging.cancel()
-        for tell in self.when_over:
-            tell(reason)
+        for callback in self.when_over:
+            callback(reason)
 
     async def leave(self) -> None:
-        """Take all inboxes back, the heartbeats' first. Where the connection is gone, they went with it."""
+        """Unsubscribe all inboxes, the heartbeats' first. Where the connection is lost, they are gone with it."""
         while self._listening:
             try:
                 await self.wire.unlisten(self._listening.pop(0))
@@ -126,10 +130,10 @@ class Session:
                 self._listening.clear()
 
     async def close(self) -> None:
-        """Tell the server, so that nobody has to wait for our heartbeats to fail; durables stay. Then leave.
+        """Send a close request, so that the server need not wait for heartbeats to fail, then leave. Durables stay.
 
-        The server takes our earlier acks and publishes first. One that doesn't answer will find out: no heartbeat is
-        answered from now on.
+        The server handles earlier acks and publishes first. A server that doesn't answer detects the end by its
+        heartbeats, which are not answered any more.
         """
         if self.lost.is_set():
             return
@@ -168,7 +172,7 @@ class Session:
                 self.end(str(error))
 
     async def _ping_on(self) -> None:
-        """Ask every PING_EVERY_S whether the session stands, whatever interval an older server would have liked."""
+        """Send a ping every PING_EVERY_S, whatever interval an older server requested."""
         ping = encode(Ping(conn_id=self.conn_id))
         while True:
             await self.sleep(PING_EVERY_S)
@@ -185,11 +189,11 @@ class Session:
 
     async def _answered_ping(self, message: Msg) -> None:
         if is_no_responders(message):
-            return  # NATS, not the server: a ping that nobody got
+            return  # NATS, not the server: the ping had no receiver
         try:
             error = decode(PingResponse, message.data).error
         except CodecError:
-            return  # somebody else took the ping for one of theirs: no answer of our server
+            return  # another program's answer, not our server's
         if error and refused(error).verdict is ErrorVerdict.SESSION_GONE:
             self.end(str(refused(error)))
         elif not error:
@@ -197,11 +201,10 @@ class Session:
 
 
 async def discover(wire: Wire, cluster_id: str, request: bytes) -> ConnectResponse:
-    """Ask whoever is there by this cluster id. An empty request registers nothing, and is answered with an error.
+    """Send an empty connect request for a cluster id. It registers nothing, and the server answers it with an error.
 
     Raises:
-        NotStreaming: nobody listens, or who answers is no NATS Streaming.
-        ServerUnreachable: no answer.
+        NotStreaming: the subject has no subscriber, or another program answers. ServerUnreachable: no answer.
     """
     try:
         return decode(ConnectResponse, await wire.request(f"{DISCOVER}.{cluster_id}", request, REQUEST_TIMEOUT_S))

@@ -1,7 +1,7 @@
 """A member of a durable queue group: it gets its share of a channel's messages, each until it is acknowledged.
 
-Owns: the delivery inbox and what came there. Must never: acknowledge by itself, or unsubscribe the durable (closing
-keeps it). Change together with: `payment.adapters.nats.stan.buffer`.
+Owns: the delivery inbox and the messages received there. Must never: acknowledge by itself, or unsubscribe the durable
+(closing keeps it). Change together with: `payment.adapters.nats.stan.buffer`.
 """
 
 import asyncio
@@ -32,11 +32,12 @@ from payment.adapters.nats.stan.publishing import checked_channel
 from payment.adapters.nats.stan.session import REQUEST_TIMEOUT_S, Session
 
 MAX_IN_FLIGHT_MESSAGES = 512
-"""Without an ack, in one member: enough to keep it busy over a few round trips, and few for its group to miss."""
+"""Unacknowledged messages of one member: enough to keep it busy over a few round trips, and few for its group to miss.
+"""
 
 
 class Durable(Struct, frozen=True):
-    """What to subscribe to. The group's identity is `channel`, `name` and `group`; no client id is part of it."""
+    """A durable queue group to join. Its identity is `channel`, `name` and `group`; no client id is part of it."""
 
     channel: str
     group: str
@@ -61,7 +62,8 @@ class Subscription:
         """Join the group; messages may be in the buffer before this returns. A new group begins with the oldest.
 
         Raises:
-            Refused, ServerUnreachable, NotStreaming, InvalidName: as they say; nothing of the try is left.
+            RefusedByServer, ServerUnreachable, NotStreaming, InvalidName: as their docstrings say; nothing of the try
+            is left.
         """
         checked_channel(self.durable.channel)
         if ":" in self.durable.name:
@@ -77,15 +79,15 @@ class Subscription:
                 await self._session.unlisten(self._listening)
 
     async def next(self) -> MsgProto | None:
-        """The next message, when there is one; None once `stop` was called. The one before counts as worked on."""
+        """Wait for and return the next message; None once `stop` was called. The one before counts as handled."""
         return await self.buffer.next()
 
     async def ack(self, message: MsgProto) -> None:
-        """Settle a message that this subscription handed out. There is no answer: a lost ack means that it comes again.
+        """Acknowledge a message that this subscription handed out. There is no answer: a lost ack means a redelivery.
 
         Raises:
-            SessionLost: it can't be settled any more. Its number may mean another message in the next session.
-            ServerUnreachable: the connection is gone.
+            SessionLost: the message can't be acknowledged any more. Its sequence may mean another message in the next
+            session. ServerUnreachable: the connection is gone.
         """
         if self._session.lost.is_set():
             raise SessionLost(self._session.reason)
@@ -93,9 +95,10 @@ class Subscription:
         await self._session.wire.send(self._ack_inbox, encode(Ack(message.subject, message.sequence)))
 
     def put_back(self, message: MsgProto, delay_s: float) -> None:
-        """Hand a message out again in `delay_s`, from here: the server itself knows nothing but its ack wait.
+        """Hand a message out again in `delay_s` seconds, from the buffer: the server itself has only its ack wait.
 
-        What the server brings of it meanwhile is dropped. When the session ends first, the server brings it again.
+        Redeliveries by the server in between are dropped. When the session ends first, the server redelivers the
+        message.
         """
         if not self.buffer.put_back(message):
             return
@@ -104,19 +107,20 @@ class Subscription:
         task.add_done_callback(self._resting.discard)
 
     def redelivered(self, message: MsgProto) -> int:
-        """How often it was handed out before, as far as anybody knows."""
+        """Returns how often a message was handed out before, by the counts of the server and of the buffer."""
         return self.buffer.redelivered(message)
 
     def stop(self) -> None:
-        """Hand out nothing more. What was handed out may still be acknowledged, until `close`."""
+        """Hand out nothing more. Messages that were handed out may still be acknowledged until `close`."""
         self.buffer.close()
         for task in self._resting:
             task.cancel()
 
     async def close(self) -> None:
-        """Leave the group. Its other members get at once what has no ack; the durable stays, without members too.
+        """Leave the group. Its other members get the unacknowledged messages at once; the durable stays, even without
+        members.
 
-        A server that doesn't answer hears of it when the session ends; raises nothing for that.
+        A server that doesn't answer detects it when the session ends; that raises nothing.
         """
         self.stop()
         if self._listening is None or self._session.lost.is_set():
@@ -128,7 +132,7 @@ class Subscription:
             )
             await self._session.unlisten(listening)
         except ServerUnreachable as error:
-            # Neither in the group nor out of it: only a new session is sure to be one of the two.
+            # The membership is uncertain now: only a new session makes it certain.
             self._session.end(str(error))
 
     async def _request(self) -> str:
@@ -147,7 +151,8 @@ class Subscription:
             answer = await session.wire.request(session.subjects.sub_requests, encode(request), REQUEST_TIMEOUT_S)
             response = decode(SubscriptionResponse, answer)
         except ServerUnreachable:
-            # It may have been taken all the same. By the delivery inbox the server finds it, to close it.
+            # The server may have accepted it all the same. It finds the subscription by its delivery inbox, to close
+            # it.
             await session.wire.send(session.subjects.sub_close_requests, self._closing(self._inbox))
             raise
         except CodecError:
@@ -164,7 +169,7 @@ class Subscription:
         try:
             delivered = decode(MsgProto, message.data)
         except CodecError:
-            return  # not the server's: nothing that is stored would be lost by it
+            return  # not from the server: no stored message is lost
         if delivered.sequence and delivered.subject == self.durable.channel:
             self.buffer.arrived(delivered)
 

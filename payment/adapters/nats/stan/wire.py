@@ -1,6 +1,6 @@
-"""What this package needs of a connection to NATS: a Protocol, so that whoever owns connections decides how they live.
+"""The Protocol of a NATS connection as this package needs it. The owner of the connections decides their lifetime.
 
-A wire stands for one connection. When that one is lost, so is the session over it: a new connection begins a new one.
+A wire is one connection. When it is lost, so is the session over it: a new connection needs a new session.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,27 +11,31 @@ from nats.aio.subscription import Subscription
 
 
 class Wire(Protocol):
-    """One connection to NATS. Each method raises `Unreachable` where the connection is lost."""
+    """One connection to NATS. Each method raises `ServerUnreachable` where the connection is lost."""
 
     def new_inbox(self) -> str:
-        """A subject that nobody else has."""
+        """Returns a subject that no other client uses."""
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Ask and return the answer's data; raises `NoListener` where NATS says so, `Unreachable` for no answer."""
+        """Send a request and return the answer's data. Raises `NoListener` where the subject has no subscriber,
+        `ServerUnreachable` for no answer.
+        """
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Send and don't wait. Nothing that was sent here may be sent again over a later connection."""
+        """Send without waiting. A message that was sent here must not be sent again over a later connection."""
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Call `arrived` for each message, one after the other."""
+        """Subscribe: `arrived` is called for each message, one after the other."""
 
     async def unlisten(self, subscription: Subscription) -> None:
-        """Return when NATS knows that nobody listens here any more."""
+        """Unsubscribe; returns when NATS has processed it."""
 
     async def flush(self) -> None:
-        """Return when NATS has read all that was sent."""
+        """Return when NATS has read all sent messages."""
 
 
 def is_no_responders(message: Msg) -> bool:
-    """Whether this is NATS itself, saying that nobody listens. Its data are empty, as a good ping answer's are."""
+    """Whether a message is NATS's own status for a subject without subscribers. Its data are empty, like those of a
+    good ping answer.
+    """
     return bool(message.headers) and (message.headers or {}).get("Status") == "503"

@@ -2,12 +2,13 @@
 
 Owns: the sessions, one after the other, and the durable queue groups of the subjects subscribed to. Must never:
 acknowledge by itself, drop an event, unsubscribe a durable, or open a session while inboxes of the last one may still
-answer for it. Change together with: `payment.adapters.nats.stan` (the client), `payment.adapters.nats.streaming.wire`
-(the connection it uses), and `tests/contract/transport_contract.py` (what every transport keeps).
+answer heartbeats. Change together with: `payment.adapters.nats.stan` (the client),
+`payment.adapters.nats.streaming.wire` (the connection it uses), and `tests/contract/transport_contract.py` (what every
+transport keeps).
 
-A session lives no longer than its connection: on a new one a new session takes the client id over at once, since nobody
-answers for the old one any more. This server knows no message ids: an event that is published again after a lost
-acknowledgement arrives twice, with the same payment id in it.
+A session lives no longer than its connection. On a new connection a new session takes the client id over at once, since
+no inbox answers for the old one any more. NATS Streaming has no message ids: an event that is published again after a
+lost acknowledgement arrives twice, with the same payment id in it.
 """
 
 import asyncio
@@ -47,29 +48,37 @@ from payment.ports.transport import (
 )
 
 ACK_WAIT_S = 10
-"""Until an event without an acknowledgement comes again. An event that can't be written now is handed out again from
-here, so this is for what is lost: an ack, or a process. Until the server has found out that a process is dead (minutes,
-with its own settings) each event for it waits this long; 10 s is still ten times what a ledger write takes."""
+"""Until an unacknowledged event is redelivered, in seconds. An event that can't be written now is handed out again by
+this process, so the ack wait is for a lost ack or a dead process. Until the server detects that a process is dead
+(minutes, with its own settings) each event for that process waits this long; 10 s is still ten times the duration of a
+ledger write.
+"""
 PERSISTENT_S = 60.0
-"""A trouble that time does not heal (a client id taken, no NATS Streaming there) is told once more after this long."""
+"""A loss that does not pass by itself (a client id taken, no NATS Streaming) is reported once more after this time, in
+seconds.
+"""
 STOP_GRACE_S = 1.0
-"""For the acks of what is in work when a member leaves its group: what has none then comes to another member again."""
+"""For the acks of events that are being handled when a member leaves its group, in seconds: unacknowledged ones then go
+to another member.
+"""
 LEAVE_TIMEOUT_S = 0.5
-"""How long stopping waits for the server's word that an idle member has left; after that it goes on in the background.
-Nothing is handed over from the beginning on."""
+"""How long stopping waits for the server to confirm that an idle member has left, in seconds; after that it goes on in
+the background. No event is handed over once stopping has begun.
+"""
 CHECK_TIMEOUT_S = 10.0
-DENIED_LOOK_EVERY_S = 3.0
-"""Between two looks at what NATS denied us: an acknowledgement, a heartbeat, a ping. They have no other answer."""
-DENIED_OF_LATE_S = 30.0
-"""A denial counts for so long. Each of those is sent again within it."""
+DENIED_CHECK_EVERY_S = 3.0
+"""Between two checks for denied acknowledgements, heartbeats and pings, in seconds. They get no other answer."""
+DENIED_RECENTLY_S = 30.0
+"""How long a denial counts, in seconds. Each of those messages is sent again within it."""
 PERMISSIONS = "permissions"
 SESSION = "session"
-"""Stands beside the subjects in the transport's health: without subjects there is still something to be well."""
+"""A pseudo subject for the session in the transport's health, so that a transport without subjects has a status too."""
 
 
 class StreamingDelivery:
-    """One event of a subscription. `identity` has the time at which it was stored in it: a server that lost its data
-    counts from 1 again, and then a number alone would name two events."""
+    """One event of a subscription. `identity` includes the time at which the event was stored: a server that lost its
+    data counts from 1 again, and a sequence number alone would then name two events.
+    """
 
     def __init__(self, message: MsgProto, subscription: Subscription, cluster_id: str) -> None:
         self.subject = message.subject
@@ -84,14 +93,18 @@ class StreamingDelivery:
         return f"{self._cluster_id}:{self.subject}:{self._message.sequence}:{self._message.timestamp}"
 
     async def ack(self) -> None:
-        """Tell the server, in the session it came in. Without that one the event comes again; nothing raises."""
+        """Acknowledge in the session that delivered the event. Without that session the event is redelivered. Raises
+        nothing.
+        """
         try:
             await self._subscription.ack(self._message)
         except (ServerUnreachable, SessionLost):
-            return  # the port promises no more: what can't be said means redelivery
+            return  # the port promises no more: an ack that can't be sent means redelivery
 
     async def retry(self, delay_s: float) -> None:
-        """Have it handed over again in `delay_s`, without the server. It comes after the ack wait in any case."""
+        """Hand the event over again in `delay_s` seconds, without the server. It comes after the ack wait in any
+        case.
+        """
         self._subscription.put_back(self._message, delay_s)
 
 
@@ -131,7 +144,7 @@ class StreamingTransport:
     async def run(self, subscriptions: Mapping[str, DeliveryHandler], listener: TransportListener) -> None:
         """Connect and deliver for ever. A handler's exception ends it; so does a cancellation."""
         self._stopped = self._closed = False
-        self._end_session("the transport was started anew")
+        self._end_session("the transport was started again")
         health = TransportHealth((*subscriptions, SESSION), listener, self._clock)
 
         async def work() -> None:
@@ -144,20 +157,20 @@ class StreamingTransport:
         await self._connection.keep(work, lost)
 
     async def publish(self, subject: str, data: bytes, message_id: str) -> None:
-        """Return when the server has stored it. It knows no message ids: published again, it is stored again."""
+        """Return when the server has stored the event. It has no message ids: a repeated publish is stored twice."""
         client = self._client
         if client is None:
             raise TransportUnavailable(self._reason or self._connection.reason)
         try:
             await client.publish(subject, data)
         except StanError as error:
-            raise self._of_a_publish(error, client.publish_subject(subject)) from error
+            raise self._publish_error(error, client.publish_subject(subject)) from error
 
-    def _of_a_publish(self, error: StanError, subject: str) -> TransportUnavailable:
-        """What an error says of a publish: refused, unanswered, or without a session."""
+    def _publish_error(self, error: StanError, subject: str) -> TransportUnavailable:
+        """Returns the publish error for a client error: refused, unanswered, or without a session."""
         match error:
             case RefusedByServer() if error.verdict is not ErrorVerdict.SESSION_GONE:
-                return PublishRefused(self._in_words(error, self._connection))
+                return PublishRefused(self._describe(error, self._connection))
             case MessageTooLarge() | InvalidName():
                 return PublishRefused(str(error))
             case Unacknowledged() if self._connection.denied(subject):
@@ -168,8 +181,9 @@ class StreamingTransport:
                 return TransportUnavailable(str(error))
 
     async def stop_consuming(self) -> None:
-        """Hand nothing more over. A member with nothing in work leaves its groups at once; one that works does so with
-        its last ack, or after STOP_GRACE_S."""
+        """Hand over no further event. An idle member leaves its groups at once, a busy one with its last ack or after
+        STOP_GRACE_S.
+        """
         self._stopped = True
         idle = []
         for subscription in tuple(self._subscriptions):
@@ -183,7 +197,7 @@ class StreamingTransport:
             await asyncio.wait(idle, timeout=LEAVE_TIMEOUT_S)
 
     async def close(self) -> None:
-        """End the session in peace and close the connection. The durables stay as they are."""
+        """Close the session and the connection. The durables stay as they are."""
         self._stopped = self._closed = True
         await cancel_all(self._leaving)
         client, self._client = self._client, None
@@ -194,7 +208,7 @@ class StreamingTransport:
         await self._connection.close()
 
     async def check(self) -> str:
-        """Reach NATS over a connection of its own and ask whether NATS Streaming is there. It registers nothing."""
+        """Connect to NATS over a separate connection and check that NATS Streaming runs. Registers nothing."""
         connection = self._new_connection()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -205,19 +219,19 @@ class StreamingTransport:
         except TimeoutError:
             raise TransportUnavailable(f"NATS: no answer within {CHECK_TIMEOUT_S:g} s") from None
         except StanError as error:
-            raise TransportUnavailable(self._in_words(error, connection)) from error
+            raise TransportUnavailable(self._describe(error, connection)) from error
         finally:
             await connection.close()
 
     async def _keep_session(self, subscriptions: Mapping[str, DeliveryHandler], health: TransportHealth) -> None:
-        """Open a session over the connection there is, serve it until it is lost, and so on for ever."""
+        """Open a session over the current connection, serve it until it is lost, and repeat for ever."""
         failures, since = 0, self._clock.monotonic()
         while not self._closed:
             try:
                 client = await self._open()
             except StanError as error:
                 failures += 1
-                self._reason = self._in_words(error, self._connection)
+                self._reason = self._describe(error, self._connection)
                 health.lost(self._reason)
                 if self._clock.monotonic() - since >= PERSISTENT_S and not isinstance(error, ServerUnreachable):
                     health.persists(self._reason)
@@ -249,18 +263,20 @@ class StreamingTransport:
         """Return when the session is lost; raises what a handler raises."""
         health.well(SESSION)
         consuming = [asyncio.ensure_future(self._consume(client, *each, health)) for each in subscriptions.items()]
-        waiting = {asyncio.ensure_future(self._watch(client, health)), *consuming}
-        tasks = tuple(waiting)
+        pending = {asyncio.ensure_future(self._report_denials_until_lost(client, health)), *consuming}
+        tasks = tuple(pending)
         try:
             while not client.lost.is_set():
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
         finally:
             await cancel_all(tasks)
 
-    async def _watch(self, client: Client, health: TransportHealth) -> None:
-        """Return when the session is lost. Until then say what NATS denies us that nothing else shows."""
+    async def _report_denials_until_lost(self, client: Client, health: TransportHealth) -> None:
+        """Return when the session is lost. Until then report denied acknowledgements, heartbeats and pings, which
+        nothing else shows.
+        """
         while not client.lost.is_set():
             denied = self._denied()
             if denied is None:
@@ -269,7 +285,7 @@ class StreamingTransport:
                 health.failed(SESSION, f"NATS{_place(self._connection)}: permission denied for {denied}", PERMISSIONS)
             waits = [
                 asyncio.ensure_future(client.lost.wait()),
-                asyncio.ensure_future(self._clock.sleep(DENIED_LOOK_EVERY_S)),
+                asyncio.ensure_future(self._clock.sleep(DENIED_CHECK_EVERY_S)),
             ]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -278,7 +294,7 @@ class StreamingTransport:
                     each.cancel()
 
     def _denied(self) -> str | None:
-        found = (self._connection.denied(each, DENIED_OF_LATE_S) for each in (INBOX, DISCOVER))
+        found = (self._connection.denied(each, DENIED_RECENTLY_S) for each in (INBOX, DISCOVER))
         return next((each for each in found if each), None)
 
     async def _consume(self, client: Client, subject: str, handler: DeliveryHandler, health: TransportHealth) -> None:
@@ -292,15 +308,15 @@ class StreamingTransport:
                 if isinstance(error, RefusedByServer) and error.verdict is ErrorVerdict.SESSION_GONE:
                     client.end(str(error))
                     return
-                health.failed(subject, self._in_words(error, self._connection))
+                health.failed(subject, self._describe(error, self._connection))
                 await self._connection.pause(failures)
             else:
                 health.well(subject)
                 await self._hand_over(subscription, handler)
-        health.well(subject)  # nothing more is wanted of it
+        health.well(subject)  # the subscription is not used any more
 
     async def _hand_over(self, subscription: Subscription, handler: DeliveryHandler) -> None:
-        if self._stopped:  # while the server was asked for it
+        if self._stopped:  # stopped while the server was subscribing
             await subscription.close()
             return
         self._subscriptions.add(subscription)
@@ -312,20 +328,20 @@ class StreamingTransport:
                 self._subscriptions.discard(subscription)
 
     async def _leave_group(self, subscription: Subscription) -> None:
-        waiting = {
+        pending = {
             asyncio.ensure_future(subscription.buffer.settled.wait()),
             asyncio.ensure_future(self._clock.sleep(STOP_GRACE_S)),
         }
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waiting:
+            for each in pending:
                 each.cancel()
         await subscription.close()
         self._subscriptions.discard(subscription)
 
-    def _in_words(self, error: StanError, connection: NatsConnection) -> str:
-        """What an operator reads: what is wrong, where, and which setting says so."""
+    def _describe(self, error: StanError, connection: NatsConnection) -> str:
+        """Returns the error for an operator: the problem, the address, and the setting that may be wrong."""
         match error:
             case ServerUnreachable() | SessionLost():
                 return str(error)
@@ -342,7 +358,7 @@ class StreamingTransport:
 
 
 def _place(connection: NatsConnection) -> str:
-    """Where the connection goes, or nothing where it has just been lost."""
+    """Returns the connection's address, or an empty text where it has just been lost."""
     try:
         return f" at {connection.address}"
     except TransportUnavailable:

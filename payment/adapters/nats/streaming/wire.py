@@ -1,8 +1,7 @@
-"""The service's lasting NATS connection, as the NATS Streaming client wants it: it does the same, its errors differ.
+"""Adapts the service's lasting NATS connection to the NATS Streaming client: only the errors differ.
 
-Owns: nothing. Must never: outlive a connection; whoever opens a session over it does so anew for each one. Change
-together with: `payment.adapters.nats.stan.wire` (what is promised) and `payment.adapters.nats.connection` (who keeps
-it).
+Owns: nothing. Must never: outlive a connection; each connection gets a new wire and a new session. Change together
+with: `payment.adapters.nats.stan.wire` (the Protocol) and `payment.adapters.nats.connection` (the connection).
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,21 +16,21 @@ from payment.ports.transport import TransportUnavailable
 
 
 class ConnectionWire:
-    """A `Wire` over the connection there is now."""
+    """A `Wire` over the current connection."""
 
     def __init__(self, connection: NatsConnection) -> None:
         self._connection = connection
 
     def new_inbox(self) -> str:
-        with _in_its_words():
+        with _stan_errors():
             return self._connection.client.new_inbox()
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        with _in_its_words():
+        with _stan_errors():
             return (await self._connection.request(subject, data, timeout_s)).data
 
     async def send(self, subject: str, data: bytes, reply: str = "") -> None:
-        try:  # as `_in_its_words`, but twice as fast: this one is called for each message
+        try:  # as `_stan_errors`, but twice as fast: `send` is called for each message
             await self._connection.send(subject, data, reply)
         except TooLarge as error:
             raise MessageTooLarge(str(error)) from error
@@ -39,20 +38,20 @@ class ConnectionWire:
             raise ServerUnreachable(str(error)) from error
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        with _in_its_words():
+        with _stan_errors():
             return await self._connection.subscribe(subject, arrived)
 
     async def unlisten(self, subscription: Subscription) -> None:
-        with _in_its_words():
+        with _stan_errors():
             await self._connection.unsubscribe(subscription)
 
     async def flush(self) -> None:
-        with _in_its_words():
+        with _stan_errors():
             await self._connection.flush()
 
 
 @contextmanager
-def _in_its_words() -> Iterator[None]:
+def _stan_errors() -> Iterator[None]:
     try:
         yield
     except NoResponders as error:

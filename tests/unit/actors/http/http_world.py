@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import jwt
@@ -16,13 +16,14 @@ from payment.actors.http.connections import Connection, ListeningSockets, Server
 from payment.actors.http.pending_requests import LEDGER_RESERVE
 from payment.actors.http.responses import ErrorCode
 from payment.actors.messages import (
+    AnswerBy,
     ChargeOrder,
     ChargeReply,
     GetPayment,
     LedgerMessage,
     PaymentReply,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.replies import Paid, PaymentStatus, PaymentView, Reply, Unavailable
 from payment.ops.health import Dependency, Health
@@ -69,6 +70,8 @@ class FakeLedger:
     def __init__(self, mailbox: Mailbox[LedgerMessage]) -> None:
         self.mailbox = mailbox
         self.asked: list[ChargeOrder | GetPayment] = []
+        self.answer_by: float | None = None
+        """The deadline that HTTP has named last, for all requests that it has asked."""
         self.answer: ChargeReply = ChargeReply(PAID)
         self.found: PaymentReply | Unavailable | None = PaymentReply(view())
         self.holding = False
@@ -85,6 +88,9 @@ class FakeLedger:
     async def run(self) -> None:
         while True:
             message = await self.mailbox.get()
+            if isinstance(message, AnswerBy):
+                self.answer_by = message.deadline
+                continue
             assert isinstance(message, ChargeOrder | GetPayment)
             self.asked.append(message)
             self.arrived.set()
@@ -120,7 +126,8 @@ class Got(msgspec.Struct):
         assert self.json["errors"], self.json
         assert all(isinstance(error["message"], str) and error["message"] for error in self.json["errors"])
         assert all(error["code"] in CODES for error in self.json["errors"])
-        return self.json["errors"]
+        errors: list[dict[str, str]] = self.json["errors"]
+        return errors
 
     @property
     def message(self) -> str:
@@ -157,7 +164,7 @@ class HttpWorld:
             HttpConfig(CHARGE_WAIT_S, (Secret(JWT_KEY),), self.ops_key, self.connections_max),
             Mailbox("http", 1),
             self.mailbox,
-            QueueEstimate(25.0, 25.0),
+            PublishedEstimate(QueueEstimate(25.0, 25.0)),
             self.clock,
             FakeIds(),
             self.health,
@@ -245,6 +252,9 @@ class HttpWorld:
                 await asyncio.sleep(0)
 
 
+Written = bytes | bytearray | memoryview
+
+
 class Wire(asyncio.Transport):
     """A connection's other end, without a socket: keeps what is written to it."""
 
@@ -253,11 +263,11 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Written) -> None:
         self.written += data
 
-    def writelines(self, list_of_data: object) -> None:
-        self.written += b"".join(list_of_data)  # type: ignore[call-overload]
+    def writelines(self, list_of_data: Iterable[Written]) -> None:
+        self.written += b"".join(list_of_data)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """It takes everything at once."""

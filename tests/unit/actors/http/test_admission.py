@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from payment.actors.http.admission import (
     QUEUE_LEAST,
     QUEUE_MAX,
     QUEUE_WAIT_S,
+    RATE_KEPT_S,
     RATE_WINDOW_S,
     STORE_DESCRIPTORS,
     TURN_S,
@@ -35,6 +37,7 @@ from tests.unit.actors.http.http_world import (
     REAL_S,
     HttpWorld,
     Wire,
+    Written,
     http_world,
     raw_post,
     read_answer,
@@ -199,6 +202,21 @@ async def test_the_next_queue_begins_without_a_rate() -> None:
     await queue.come(1)
     assert queue.admission._limit == QUEUE_MAX
     await queue.all_pass()
+
+
+async def test_an_overload_that_lasts_is_not_admitted_anew() -> None:
+    """F39: the queue may be empty for an instant; the rate holds until nothing has been refused for a while."""
+    queue = Queue()
+    await queue.is_served(400)
+    limit = queue.admission._limit
+    queue.admission._waiting = limit
+    assert not queue.admission.admits_charge()
+    for passed_s, expected in ((RATE_KEPT_S * 0.9, limit), (RATE_KEPT_S * 0.1, QUEUE_MAX)):
+        queue.admission._waiting = 0
+        await queue.clock.advance(passed_s)
+        await queue.come(1)
+        assert queue.admission._limit == expected
+        await queue.all_pass()
 
 
 async def test_before_stripe_as_many_are_admitted_as_may_be_pending() -> None:
@@ -462,12 +480,12 @@ class Watched(Wire):
         super().__init__()
         self.in_a_turn = in_a_turn
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Written) -> None:
         super().write(data)
-        self.in_a_turn[-1] += data.count(b"HTTP/1.1 ")
+        self.in_a_turn[-1] += bytes(data).count(b"HTTP/1.1 ")
 
-    def writelines(self, list_of_data: object) -> None:
-        self.write(b"".join(list_of_data))  # type: ignore[call-overload]
+    def writelines(self, list_of_data: Iterable[Written]) -> None:
+        self.write(b"".join(list_of_data))
 
     @property
     def answers(self) -> int:
@@ -498,7 +516,8 @@ async def test_others_run_between_pipelined_requests(request_bytes: bytes, conne
 
 async def test_turns_that_follow_one_another_leave_the_loop_time() -> None:
     """F51: one that comes alone does not wait; the next one waits for a timer."""
-    admission, happened = Queue().admission, []
+    admission = Queue().admission
+    happened: list[str] = []
     alone, next_one = asyncio.create_task(admission.turn()), asyncio.create_task(admission.turn())
     asyncio.get_running_loop().call_later(TURN_S * 0.9, happened.append, "a shorter timer")
     await alone

@@ -14,7 +14,7 @@ from payment.actors.http import connections as http_wire
 from payment.actors.http import requests as http_body
 from payment.actors.http.connections import HEAD_BYTES_MAX, SPARED_S, UNREAD_S, Connection
 from payment.core.replies import Unavailability, Unavailable
-from tests.unit.actors.http.http_world import FORM, REAL_S, HttpWorld, Wire, http_world, raw_post, read_answer
+from tests.unit.actors.http.http_world import FORM, REAL_S, HttpWorld, Wire, Written, http_world, raw_post, read_answer
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY = msgspec.json.encode(FORM)
@@ -229,7 +229,7 @@ class Slow(Wire):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Written) -> None:
         super().write(data)
         if not self.connection.writing_paused and self.high == 0:
             self.connection.pause_writing()

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import gzip
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import jwt
 import msgspec
@@ -278,7 +278,7 @@ BODIES = st.one_of(
 )
 
 
-def _signed(claims: dict[str, object]) -> str:
+def _signed(claims: Mapping[str, object]) -> str:
     head = base64.urlsafe_b64encode(b'{"alg":"HS256"}').rstrip(b"=")
     payload = base64.urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=")
     signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(

@@ -70,7 +70,8 @@ def read(answer: Rendered) -> Any:
 
 
 def only_error(answer: Rendered) -> dict[str, str]:
-    (error,) = read(answer)["errors"]
+    errors: list[dict[str, str]] = read(answer)["errors"]
+    (error,) = errors
     return error
 
 

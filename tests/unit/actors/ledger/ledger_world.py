@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from payment.actors.ledger.actor import MongoActor
-from payment.actors.ledger.commit_results import ProcessIdentity
+from payment.actors.ledger.commit import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
 from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.telemetry import LedgerTelemetry
@@ -24,9 +24,9 @@ from payment.actors.messages import (
     PaymentReply,
     StripeMessage,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
-from payment.core.intents import payment_id_of
+from payment.core.attempts import payment_id_of
 from payment.core.messages import (
     Authentication,
     CardDeclined,
@@ -76,7 +76,7 @@ class Ledger:
         self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", 10_000)
         self.stripe: Mailbox[StripeMessage] = Mailbox("stripe", stripe_room)
         self.nats: Mailbox[NatsMessage] = Mailbox("nats", 100)
-        self.estimate = QueueEstimate()
+        self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self._in_flight = in_flight
         self.health = Health(clock)
         self.metrics = Metrics()
@@ -133,7 +133,7 @@ class Ledger:
 
     # ----------------------------------------------------------------------------------------------------- what goes in
 
-    async def tell(self, *messages: LedgerMessage) -> None:
+    async def send(self, *messages: LedgerMessage) -> None:
         """Put messages into the mailbox, and let the ledger do all it can at this instant."""
         for message in messages:
             assert self.mailbox.offer(message)
@@ -156,7 +156,7 @@ class Ledger:
 
     async def ask(self, order_id: str = "o1", token: str = "tok_1", **kwargs: Any) -> ChargeOrder:
         message = self.asked(order_id, token, **kwargs)
-        await self.tell(message)
+        await self.send(message)
         return message
 
     def view(self, payment_id: str | None = None, *, order_id: str | None = None, user: str = USER) -> GetPayment:
@@ -169,31 +169,32 @@ class Ledger:
         subject = "order:created" if isinstance(message, OrderCreated) else "order:cancelled"
         name = identity or f"{subject} {message.order_id}"
 
-        def settled(handling: Handling) -> None:
+        def settled(handling: Handling, error: str | None = None) -> None:
             self.settled.append((name, handling))
 
         return EventReceived(message, subject, name, b"{}", redelivered, settled)
 
-    def poison(self, identity: str = "bad:1", data: bytes = b"\xff") -> InvalidEventReceived:
-        return InvalidEventReceived(
-            "order:created", identity, data, "not JSON", lambda handling: self.settled.append((identity, handling))
-        )
+    def invalid(self, identity: str = "bad:1", data: bytes = b"\xff") -> InvalidEventReceived:
+        def settled(handling: Handling, error: str | None = None) -> None:
+            self.settled.append((identity, handling))
+
+        return InvalidEventReceived("order:created", identity, data, "not JSON", settled)
 
     def created(self, order_id: str = "o1", *, days: float = 10, amount: int = 1999) -> OrderCreated:
         return OrderCreated(order_id, 0, USER, self.clock.now() + timedelta(days=days), amount, "usd")
 
     async def order(self, *order_ids: str) -> None:
         """The platform's orders arrive, and are written."""
-        await self.tell(*(self.arrived(self.created(order_id)) for order_id in order_ids or ("o1",)))
+        await self.send(*(self.arrived(self.created(order_id)) for order_id in order_ids or ("o1",)))
         self.settled.clear()
 
     async def cancel(self, order_id: str = "o1") -> None:
-        await self.tell(self.arrived(OrderCancelled(order_id, 1)))
+        await self.send(self.arrived(OrderCancelled(order_id, 1)))
 
     async def ended(
         self, effect: Any, message: Message, call_ms: float = 0.0, handover: Handover | None = None
     ) -> None:
-        await self.tell(EffectCompleted(effect.id, message, call_ms, handover))
+        await self.send(EffectCompleted(effect.id, message, call_ms, handover))
 
     # ---------------------------------------------------------------------------------------------------- what came out
 
@@ -239,9 +240,9 @@ def seen(
     order_id: str = "o1",
     status: IntentStatus = IntentStatus.REQUIRES_PAYMENT_METHOD,
     charge_id: str | None = None,
-    reason: RetrieveReason = RetrieveReason.LOOK,
+    reason: RetrieveReason = RetrieveReason.RECHECK,
 ) -> IntentRetrieved:
-    """An intent as a look shows it; with a charge it has succeeded."""
+    """An intent as it is retrieved; with a charge it has succeeded."""
     if charge_id is not None:
         return IntentRetrieved(order_id, 1, f"pi_{order_id}", reason, IntentStatus.SUCCEEDED, ChargeFacts(charge_id))
     return IntentRetrieved(order_id, 1, f"pi_{order_id}", reason, status)
@@ -255,7 +256,7 @@ def _emptied(mailbox: Mailbox[Any]) -> list[Any]:
 
 
 def reply(message: ChargeOrder) -> Any:
-    """What a request was told."""
+    """The reply to a request."""
     assert message.answer.done(), "the request still waits"
     return message.answer.result().reply
 
@@ -281,7 +282,7 @@ class World:
 
 @asynccontextmanager
 async def world(ends: Sequence[BaseException] = (), database: FakeDatabase | None = None) -> AsyncIterator[World]:
-    """Ends what runs at the end, and lets no crash go by unseen."""
+    """Ends what runs at the end, and fails on any crash."""
     made = World(database=database)
     yield made
     made.store.go_on()

@@ -1,4 +1,4 @@
-"""The ledger keeps the Stripe account of the database, and says whether a key is for it (F48)."""
+"""The ledger keeps the Stripe account of the database, and checks each key against it (F48)."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ class World:
 
     async def asked(self, account: StripeAccount) -> "asyncio.Future[AccountCheck]":
         answer: asyncio.Future[AccountCheck] = asyncio.get_running_loop().create_future()
-        await self.ledger.tell(AccountRead(account, answer))
+        await self.ledger.send(AccountRead(account, answer))
         return answer
 
 

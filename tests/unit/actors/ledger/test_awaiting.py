@@ -1,4 +1,4 @@
-"""The ledger while a bank wants the customer: who gets the client secret, and when; and the card that gives way."""
+"""The ledger while a bank wants the customer: which request gets the client secret; and the card that gives way."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,14 +41,14 @@ REQUIRES_ACTION = IntentStatus.REQUIRES_ACTION
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[World]:
+async def stack() -> AsyncIterator[World]:
     async with world() as made:
         yield made
 
 
 @pytest.fixture
-async def ledger(house: World) -> Ledger:
-    return await house.ledger()
+async def ledger(stack: World) -> Ledger:
+    return await stack.ledger()
 
 
 async def awaiting(ledger: Ledger) -> ChargeOrder:
@@ -70,8 +70,8 @@ class TestSecret:
         assert "secret" not in str(ledger.doc())
         assert ledger.doc().attempts[0].state is AttemptState.AWAITING
 
-    async def test_a_replayed_answer_brings_none_and_is_looked_at(self, ledger: Ledger) -> None:
-        """The stored answer is the past: the request waits for the look that follows at once."""
+    async def test_a_replayed_answer_brings_none_and_the_intent_is_retrieved(self, ledger: Ledger) -> None:
+        """The stored answer is the past: the request waits until the intent is retrieved, which follows at once."""
         await ledger.order()
         message = await ledger.ask(authentication=SDK)
         replayed = ActionRequired("o1", 1, 1, "pi_o1", replayed=True)
@@ -82,8 +82,8 @@ class TestSecret:
         await ledger.ended(look, seen(status=REQUIRES_ACTION), handover=HANDOVER)
         assert message.answer.result().handover == HANDOVER
 
-    async def test_the_same_request_again_looks_and_gets_it(self, ledger: Ledger) -> None:
-        """F45: who comes back from the bank hears the truth at once."""
+    async def test_the_same_request_again_retrieves_the_intent_and_gets_it(self, ledger: Ledger) -> None:
+        """F45: a customer who comes back from the bank gets the present state at once."""
         await awaiting(ledger)
         await ledger.clock.advance(3)
         again = await ledger.ask(authentication=SDK)
@@ -91,8 +91,8 @@ class TestSecret:
         await ledger.ended(ledger.one_to_stripe(), seen(status=REQUIRES_ACTION), handover=HANDOVER)
         assert again.answer.result().handover == HANDOVER
 
-    async def test_looks_are_two_seconds_apart(self, ledger: Ledger) -> None:
-        """A client that repeats its request all the time costs Stripe one look every 2 s."""
+    async def test_an_intent_is_retrieved_at_most_every_two_seconds(self, ledger: Ledger) -> None:
+        """A client that repeats its request all the time costs Stripe one call every 2 s."""
         await awaiting(ledger)
         message = await ledger.ask(authentication=SDK)
         assert ledger.to_stripe() == []
@@ -115,7 +115,7 @@ class TestSecret:
         assert reply(again) == OutcomePending(payment_of("o1"), "o1")
 
     async def test_an_order_cancelled_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
-        """F46: the look said that the customer is awaited, the document read after it that the order is dead."""
+        """F46: the intent awaited the customer, and the document read after that is cancelled."""
         await awaiting(ledger)
         await ledger.clock.advance(3)
         again = await ledger.ask(authentication=SDK)
@@ -126,7 +126,7 @@ class TestSecret:
         assert again.answer.result().handover is None
         assert isinstance(ledger.one_to_stripe(), CancelIntent)
 
-    async def test_without_a_look_in_time_it_is_pending(self, ledger: Ledger) -> None:
+    async def test_without_the_intent_in_time_it_is_pending(self, ledger: Ledger) -> None:
         """Stripe can't be reached: 202, and no secret."""
         await awaiting(ledger)
         await ledger.clock.advance(3)
@@ -141,7 +141,7 @@ class TestSecret:
         await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1"))
         assert reply(again) == Paid(payment_of("o1"), "o1", "ch_1")
 
-    async def test_a_late_look_at_an_earlier_intent_brings_no_secret(self, ledger: Ledger) -> None:
+    async def test_a_late_answer_about_an_earlier_intent_brings_no_secret(self, ledger: Ledger) -> None:
         """F46: its secret is of an intent that is canceled by now."""
         await awaiting(ledger)
         second = await ledger.ask(token="tok_2", authentication=SDK)
@@ -155,34 +155,34 @@ class TestSecret:
 
 
 class TestViews:
-    """GET looks as well, for the owner."""
+    """GET makes the ledger retrieve the intent as well, for the owner."""
 
-    async def test_the_owner_gets_the_secret_by_a_look(self, ledger: Ledger) -> None:
+    async def test_the_owner_gets_the_secret_once_the_intent_is_retrieved(self, ledger: Ledger) -> None:
         await awaiting(ledger)
         await ledger.clock.advance(3)
         by_payment, by_order = ledger.view(payment_of("o1")), ledger.view(order_id="o1")
-        await ledger.tell(by_payment, by_order)
+        await ledger.send(by_payment, by_order)
         await ledger.ended(ledger.one_to_stripe(), seen(status=REQUIRES_ACTION), handover=HANDOVER)
         for view in (by_payment, by_order):
             answer = view.answer.result()
             assert isinstance(answer, PaymentReply)
             assert (answer.view.status, answer.handover) == (PaymentStatus.REQUIRES_ACTION, HANDOVER)
 
-    async def test_another_user_makes_no_look(self, ledger: Ledger) -> None:
+    async def test_another_user_makes_the_ledger_retrieve_nothing(self, ledger: Ledger) -> None:
         await awaiting(ledger)
         await ledger.clock.advance(3)
         view = ledger.view(payment_of("o1"), user="user-2")
-        await ledger.tell(view)
+        await ledger.send(view)
         answer = view.answer.result()
         assert isinstance(answer, PaymentReply)
         assert answer.handover is None
         assert ledger.to_stripe() == []
 
-    async def test_no_look_in_time_is_answered_without(self, ledger: Ledger) -> None:
+    async def test_without_the_intent_in_time_it_is_answered_without_the_secret(self, ledger: Ledger) -> None:
         await awaiting(ledger)
         await ledger.clock.advance(3)
         view = ledger.view(payment_of("o1"))
-        await ledger.tell(view)
+        await ledger.send(view)
         assert not view.answer.done()
         await ledger.clock.advance(6)
         answer = view.answer.result()
@@ -192,18 +192,18 @@ class TestViews:
     async def test_an_order_that_expired_meanwhile_brings_no_secret(self, ledger: Ledger) -> None:
         """F46: the document says that the customer is awaited, and the order has expired since it was written."""
         await awaiting(ledger)
-        looks: list[str] = []
+        rechecks: list[str] = []
         clock = FakeClock()
         aside = SetAside(LedgerTelemetry(ledger.health, ledger.metrics, clock), clock)
-        views = Views(ledger.store, clock, away=lambda reason: None, look=looks.append, set_aside=aside)
+        views = Views(ledger.store, clock, away=lambda reason: None, recheck=rechecks.append, set_aside=aside)
         answering = asyncio.create_task(views.answer_all())
         view = ledger.view(payment_of("o1"))
         views.add(view)
         await ledger.clock.settle()
-        assert looks == ["o1"]
+        assert rechecks == ["o1"]
         written = ledger.doc()
         await clock.advance(timedelta(days=11).total_seconds())
-        views.written(written, HANDOVER, looked=True)
+        views.written(written, HANDOVER, retrieved=True)
         answer = view.answer.result()
         assert isinstance(answer, PaymentReply)
         assert answer.handover is None
@@ -211,11 +211,11 @@ class TestViews:
         await asyncio.wait([answering])
 
     async def test_a_bank_that_has_yet_to_decide_is_answered_at_once(self, ledger: Ledger) -> None:
-        """The look has ended, and there is nothing for the customer to do."""
+        """The intent was retrieved, and there is nothing for the customer to do."""
         await awaiting(ledger)
         await ledger.clock.advance(3)
         view = ledger.view(payment_of("o1"))
-        await ledger.tell(view)
+        await ledger.send(view)
         await ledger.ended(ledger.one_to_stripe(), seen(status=IntentStatus.PROCESSING))
         answer = view.answer.result()
         assert isinstance(answer, PaymentReply)
@@ -225,7 +225,7 @@ class TestViews:
         await awaiting(ledger)
         await ledger.clock.advance(3)
         view = ledger.view(payment_of("o1"))
-        await ledger.tell(view)
+        await ledger.send(view)
         await ledger.ended(ledger.one_to_stripe(), seen(charge_id="ch_1"))
         answer = view.answer.result()
         assert isinstance(answer, PaymentReply)
@@ -236,7 +236,7 @@ class TestViews:
         await awaiting(ledger)
         await ledger.clock.advance(3)
         view = ledger.view(payment_of("o1"))
-        await ledger.tell(view)
+        await ledger.send(view)
         await ledger.end()
         assert view.answer.result() == Unavailable(Unavailability.CRASHED)
         await ledger.start()
@@ -244,7 +244,7 @@ class TestViews:
     async def test_a_payment_without_an_attempt_is_not_found(self, ledger: Ledger) -> None:
         await ledger.order()
         view = ledger.view(order_id="o1")
-        await ledger.tell(view)
+        await ledger.send(view)
         assert view.answer.result() is None
 
 

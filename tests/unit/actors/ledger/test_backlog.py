@@ -95,7 +95,7 @@ class TestGauges:
             assert 0 <= w.clock.now().timestamp() - read_at <= READ_EVERY_S
 
     async def test_dead_letters_are_counted_where_they_are(self) -> None:
-        """Also those that an earlier run has kept, which a line says at the start and after a day."""
+        """Also those that an earlier run has kept, which are logged at the start and after a day."""
         async with world() as w:
             w.store.database.keep(DeadLetter("bad:1", "order:created", b"x", "not JSON", w.clock.now()))
             log = Log("info")
@@ -107,8 +107,8 @@ class TestGauges:
             await w.clock.advance(READ_EVERY_S)
             assert len(lines(log, "dead_letters_left")) == 2
 
-    async def test_where_it_can_not_be_read_the_last_state_stands_and_one_line_says_so(self) -> None:
-        """The gauge of the time of the read tells how old it is."""
+    async def test_where_it_can_not_be_read_the_last_state_stands_and_one_line_is_logged(self) -> None:
+        """The gauge of the time of the read shows how old it is."""
         async with world() as w:
             log = Log("info")
             ledger = await w.ledger()
@@ -124,7 +124,7 @@ class TestGauges:
 
 class TestAlarms:
     async def test_a_blocked_refund_is_alarmed_again_by_each_run_and_after_a_day(self) -> None:
-        """F44: once when it begins, once by the next run, and then daily: not every hour that it is looked at."""
+        """F44: once when it begins, once by the next run, and then daily: not at each hourly recheck."""
         async with world() as w:
             log = Log("info")
             ledger = await w.ledger("web-1")
@@ -166,7 +166,7 @@ class TestAlarms:
 
 class TestStuck:
     async def test_an_order_that_is_pending_for_a_minute_has_a_line_and_another_when_it_is_settled(self) -> None:
-        """The actor's own hands know on what it waits."""
+        """The actor's effects in flight show on what it waits."""
         async with world() as w:
             log = Log("info")
             ledger = await w.ledger()
@@ -182,7 +182,7 @@ class TestStuck:
             await w.clock.advance(READ_EVERY_S)
             assert [each["order_id"] for each in lines(log, "order_unstuck")] == ["o1"]
 
-    async def test_what_was_open_when_mongodb_went_away_is_said_to_wait_for_it(self) -> None:
+    async def test_what_was_open_when_mongodb_went_away_is_logged_as_waiting_for_it(self) -> None:
         """F25: the last read knows which orders those are."""
         async with world() as w:
             log = Log("info")
@@ -218,7 +218,7 @@ class TestFound:
         assert [each.since for each in found.stuck(T0 + STUCK_AFTER)] == [T0]
 
     def test_at_the_limit_there_may_be_more(self) -> None:
-        """Then nothing is said to be settled."""
+        """Then nothing is logged as settled."""
         found = UnsettledCount({}, limit=1)
         assert found.complete
         found.add([confirming().doc])

@@ -8,6 +8,7 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from payment.actors.ledger.decline_limit import IN_FLIGHT_S, DeclineLimit
+from payment.actors.ledger.pending_charges import PendingCharge, PendingCharges
 from payment.actors.messages import ChargeOrder, ChargeReply, EffectCompleted
 from payment.core.effects import ConfirmIntent, RetrieveIntent
 from payment.core.messages import ActionRequired, IntentStatus
@@ -31,14 +32,14 @@ ORDERS = tuple(f"o{number}" for number in range(1, 11))
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[World]:
+async def stack() -> AsyncIterator[World]:
     async with world() as made:
         yield made
 
 
 @pytest.fixture
-async def ledger(house: World) -> Ledger:
-    ledger = await house.ledger(declines_limit=LIMIT)
+async def ledger(stack: World) -> Ledger:
+    ledger = await stack.ledger(declines_limit=LIMIT)
     await ledger.order(*ORDERS)
     return ledger
 
@@ -83,7 +84,7 @@ async def test_an_order_of_the_user_counts_all_its_attempts(ledger: Ledger) -> N
     assert reply(await ledger.ask("o2")) is Denied.TOO_MANY_DECLINES
 
 
-async def test_another_user_is_not_refused(house: World, ledger: Ledger) -> None:
+async def test_another_user_is_not_refused(stack: World, ledger: Ledger) -> None:
     """What one user does is no other's fault."""
     await decline_all(ledger, ORDERS[:LIMIT])
     assert reply(await ledger.ask("o4", user="user-2")) is Denied.NOT_YOURS
@@ -103,7 +104,7 @@ async def test_what_begins_no_attempt_is_answered_as_ever(ledger: Ledger) -> Non
 
 
 async def test_repeated_answers_are_not_counted(ledger: Ledger) -> None:
-    """Who sees the same decline ten times has been declined once."""
+    """A user who gets the same decline ten times was declined once."""
     await decline_all(ledger, ("o1",))
     for _ in range(10):
         await ledger.ask("o1", "tok_o1")
@@ -111,16 +112,16 @@ async def test_repeated_answers_are_not_counted(ledger: Ledger) -> None:
     assert list(confirms(ledger)) == ["o2"]
 
 
-async def test_a_decline_is_forgotten_after_the_window(house: World, ledger: Ledger) -> None:
+async def test_a_decline_is_forgotten_after_the_window(stack: World, ledger: Ledger) -> None:
     """Not before: a user waits for the oldest of them, as `Retry-After` says."""
     await decline_all(ledger, ("o1",))
-    await house.clock.advance(100)
+    await stack.clock.advance(100)
     await decline_all(ledger, ("o2", "o3"))
     refused = await ledger.ask("o4")
     assert retry_after_s(refused) == DECLINES_WINDOW_S - 100
-    await house.clock.advance(DECLINES_WINDOW_S - 101)
+    await stack.clock.advance(DECLINES_WINDOW_S - 101)
     assert reply(await ledger.ask("o4")) is Denied.TOO_MANY_DECLINES
-    await house.clock.advance(1)
+    await stack.clock.advance(1)
     await ledger.ask("o4")
     assert list(confirms(ledger)) == ["o4"]
 
@@ -129,7 +130,7 @@ async def test_attempts_in_flight_count_as_if_declined(ledger: Ledger) -> None:
     """Many requests at once after the first decline: no more leave than may still be declined; the others wait."""
     await decline_all(ledger, ("o9",))
     asked = [ledger.asked(order_id, f"tok_{order_id}") for order_id in ORDERS[:6]]
-    await ledger.tell(*asked)
+    await ledger.send(*asked)
     sent = confirms(ledger)
     assert list(sent) == list(ORDERS[: LIMIT - 1])
     assert waits(*asked)
@@ -139,10 +140,10 @@ async def test_attempts_in_flight_count_as_if_declined(ledger: Ledger) -> None:
     assert [reply(each) for each in asked[LIMIT - 1 :]] == [Denied.TOO_MANY_DECLINES] * (6 - LIMIT + 1)
 
 
-async def test_a_customer_who_pays_many_orders_at_once_is_not_held_up(ledger: Ledger) -> None:
+async def test_a_customer_with_many_orders_at_once_is_not_delayed(ledger: Ledger) -> None:
     """Of whom none was declined: a load test has one user, and so may an agency."""
     asked = [ledger.asked(order_id) for order_id in ORDERS]
-    await ledger.tell(*asked)
+    await ledger.send(*asked)
     sent = confirms(ledger)
     assert len(sent) == len(ORDERS) > LIMIT
     for order_id, effect in sent.items():
@@ -154,7 +155,7 @@ async def test_what_is_held_goes_on_where_another_attempt_succeeds(ledger: Ledge
     """One begins for each that ends well: after a decline there is room for two."""
     await decline_all(ledger, ("o9",))
     asked = [ledger.asked(order_id) for order_id in ORDERS[:4]]
-    await ledger.tell(*asked)
+    await ledger.send(*asked)
     rounds = []
     while sent := confirms(ledger):
         rounds.append(len(sent))
@@ -170,7 +171,7 @@ async def test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too(led
     await ledger.ask("o3", "tok_a")
     effect = ledger.one_to_stripe()
     asked = ledger.asked("o3", "tok_b")
-    await ledger.tell(EffectCompleted(effect.id, declined("o3")), asked)
+    await ledger.send(EffectCompleted(effect.id, declined("o3")), asked)
     assert reply(asked) is Denied.TOO_MANY_DECLINES
     assert ledger.to_stripe() == []
 
@@ -186,17 +187,17 @@ async def test_an_attempt_that_awaits_its_customer_holds_up_no_other(ledger: Led
     assert list(confirms(ledger)) == ["o9"]
 
 
-async def test_a_request_that_waited_in_vain_is_told_that_nothing_was_charged(house: World, ledger: Ledger) -> None:
+async def test_a_request_that_waited_in_vain_gets_nothing_was_charged(stack: World, ledger: Ledger) -> None:
     """Its time is up before another one of its user's has ended: 503, and not as if the service were busy."""
     await decline_all(ledger, ("o8",))
     for order_id in ORDERS[: LIMIT - 1]:
         await ledger.ask(order_id)
     held = await ledger.ask("o9", wait_s=5.0)
-    await house.clock.advance(4.9)
+    await stack.clock.advance(4.9)
     assert waits(held)
-    await house.clock.advance(0.5)
+    await stack.clock.advance(0.5)
     assert reply(held) == Unavailable(Unavailability.OTHERS_UNDER_WAY)
-    assert ledger.declines.held() == []
+    assert ledger.declines._holding == {}
 
 
 async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -> None:
@@ -216,27 +217,29 @@ async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -
     assert waits(last)
 
 
-async def test_what_was_never_written_is_not_in_flight(house: World, ledger: Ledger) -> None:
+async def test_what_was_never_written_is_not_in_flight(stack: World, ledger: Ledger) -> None:
     """F25: while the store is away nothing begins, and afterwards a user may begin as many as before."""
-    ledger.actor.desk.forget("o9")
-    house.store.away = "gone"
+    await decline_all(ledger, ("o10",))
+    ledger.actor.commits.forget("o9")
+    stack.store.away = "gone"
     # Those of known orders are decided, and then not written, since the other one can't be read.
     asked = [ledger.asked(order_id) for order_id in (*ORDERS[:LIMIT], "o9")]
-    await ledger.tell(*asked)
+    await ledger.send(*asked)
     assert [reply(each) for each in asked] == [Unavailable(Unavailability.STORE_AWAY)] * (LIMIT + 1)
-    house.store.away = None
-    await house.clock.advance(1.0)
-    for order_id in ORDERS[LIMIT : 2 * LIMIT]:
+    stack.store.away = None
+    await stack.clock.advance(1.0)
+    for order_id in ORDERS[LIMIT : 2 * LIMIT - 1]:
         await ledger.ask(order_id)
-    assert list(confirms(ledger)) == list(ORDERS[LIMIT : 2 * LIMIT])
+    assert list(confirms(ledger)) == list(ORDERS[LIMIT : 2 * LIMIT - 1])
 
 
-async def test_an_attempt_without_an_outcome_is_not_waited_for_without_end(house: World, ledger: Ledger) -> None:
+async def test_an_attempt_without_an_outcome_is_not_waited_for_without_end(stack: World, ledger: Ledger) -> None:
     """Another process may have taken it over, or Stripe is away: the next one goes on."""
-    for order_id in ORDERS[:LIMIT]:
+    await decline_all(ledger, ("o10",))
+    for order_id in ORDERS[: LIMIT - 1]:
         await ledger.ask(order_id)
     ledger.to_stripe()
-    await house.clock.advance(IN_FLIGHT_S + 1)
+    await stack.clock.advance(IN_FLIGHT_S + 1)
     ledger.to_stripe()
     await ledger.ask("o9")
     assert list(confirms(ledger)) == ["o9"]
@@ -254,23 +257,24 @@ async def test_a_refused_order_is_in_the_log_once(ledger: Ledger) -> None:
     assert refused[0]["reason"] == Denied.TOO_MANY_DECLINES.value
 
 
-async def test_without_a_limit_nothing_is_refused(house: World) -> None:
+async def test_without_a_limit_nothing_is_refused(stack: World) -> None:
     """0 turns it off."""
-    ledger = await house.ledger(declines_limit=0)
+    ledger = await stack.ledger(declines_limit=0)
     await ledger.order(*ORDERS)
     await decline_all(ledger, ORDERS)
     assert len(ledger.declines._users) == 0
 
 
-async def test_users_seen_long_ago_are_forgotten(house: World) -> None:
-    """Memory is bounded: the user who comes after the last that there is room for takes the oldest one's place."""
-    again: list[ChargeOrder] = []
+async def test_users_seen_long_ago_are_forgotten(stack: World) -> None:
+    """Memory is bounded: the user after the last that there is room for takes the oldest one's place."""
+    again: list[PendingCharge] = []
+    ledger = await stack.ledger()
     limit = DeclineLimit(2, DECLINES_WINDOW_S, FakeClock(), users_limit=2)
-    limit.start(again.append)
-    ledger = await house.ledger()
+    charges = PendingCharges(stack.clock, ledger.in_flight, again.append)
+    limit.start(charges)
     await ledger.order("o1")
     order = ledger.doc("o1")
-    first, held = ledger.asked("o1", user="a"), ledger.asked("o2", user="a")
+    first, held = (charges.add(ledger.asked(order_id, user="a")) for order_id in ("o1", "o2"))
     await ledger.ask("o1")
     before = ledger.doc("o1")
     await ledger.ended(ledger.one_to_stripe(), declined("o1"))
@@ -278,11 +282,12 @@ async def test_users_seen_long_ago_are_forgotten(house: World) -> None:
     assert limit.may_begin(order, first)
     assert not limit.may_begin(structs.replace(order, id="o2"), held)
     for user in ("b", "c"):
-        assert limit.may_begin(structs.replace(order, id=f"of {user}"), ledger.asked("x", user=user))
+        asked = charges.add(ledger.asked("x", user=user))
+        assert limit.may_begin(structs.replace(order, id=f"of {user}"), asked)
     assert list(limit._users) == ["b", "c"]
     assert again == [held]
     assert set(limit._begun) == {"of b", "of c"}
-    limit.answer_overdue()
+    limit.drop_answered()
 
 
 async def test_a_payment_that_failed_at_the_bank_page_counts(ledger: Ledger) -> None:

@@ -1,11 +1,11 @@
-"""What is in the actors' hands: released once, renewed, cancelled, given up for lost."""
+"""Effects in flight: released once, renewed, cancelled, given up for lost."""
 
 from datetime import timedelta
 from typing import Any
 
 from payment.actors.ledger.in_flight import NATS, RENEW_WITHIN, STRIPE, InFlightEffects
 from payment.actors.messages import CancelEffect
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.adapters.stripe.cards import CALL_TIMEOUT_S
 from payment.core.effects import ConfirmIntent, PublishEvent, RefundCharge, RetrieveIntent
@@ -18,7 +18,7 @@ class Bench:
     def __init__(self, process: str = A, room: int = 10) -> None:
         self.stripe: Mailbox[Any] = Mailbox("stripe", room)
         self.nats: Mailbox[Any] = Mailbox("nats", room)
-        self.estimate = QueueEstimate(10.0, 10.0)
+        self.estimate = PublishedEstimate(QueueEstimate(10.0, 10.0))
         self.in_flight = InFlightEffects(process, self.stripe, self.nats, self.estimate)
 
     def release(self, story: Story) -> bool:
@@ -27,7 +27,7 @@ class Bench:
 
 class TestRelease:
     def test_what_is_owed_is_released_once(self) -> None:
-        """However often its document is written or read while it is in hand."""
+        """However often its document is written or read while it is in flight."""
         bench = Bench()
         story = confirming()
         assert bench.release(story)
@@ -45,7 +45,7 @@ class TestRelease:
             assert (bench.stripe.depth, len(bench.in_flight)) == (0, 0)
 
     def test_an_end_makes_room_for_the_next_send_under_the_same_key(self) -> None:
-        """It stays in hand until the write that its end led to."""
+        """It is in flight until the write that its end led to."""
         bench = Bench()
         story = confirming()
         bench.release(story)
@@ -68,7 +68,7 @@ class TestRelease:
         bench.in_flight.ended("other", "charge:other")
         assert len(bench.in_flight) == 1
 
-    def test_an_end_of_one_effect_leaves_the_order_s_others_in_hand(self) -> None:
+    def test_an_end_of_one_effect_leaves_the_order_s_others_in_flight(self) -> None:
         """An event and a refund of one order: what is still held is not handed over a second time."""
         bench = Bench()
         story = paid().tell(cancelled())
@@ -80,27 +80,27 @@ class TestRelease:
         bench.release(story.tell(refunded()))
         assert (bench.nats.get_nowait(), len(bench.in_flight), bench.in_flight.holds(ORDER)) == (None, 1, True)
 
-    def test_an_order_whose_last_effect_ended_is_in_nobody_s_hands(self) -> None:
-        """Else whoever waits for it would think that we are at it, and not look what others do."""
+    def test_an_order_whose_last_effect_ended_has_none_in_flight(self) -> None:
+        """Else its order would not be read again for requests, as if this process were at it."""
         bench = Bench()
         story = confirming()
         bench.release(story)
         bench.in_flight.ended(ORDER, story.one(ConfirmIntent).id)
         assert (bench.in_flight.holds(ORDER), bench.in_flight.renewal(ORDER), len(bench.in_flight)) == (False, None, 0)
 
-    def test_a_full_mailbox_is_told_and_tried_again(self) -> None:
+    def test_a_full_mailbox_is_returned_and_tried_again(self) -> None:
         """F39: not held, and no place in the queue taken."""
         bench = Bench(room=1)
         bench.stripe.offer("full")
         story = confirming()
         assert not bench.release(story)
-        assert (len(bench.in_flight), bench.estimate.entered) == (0, 0)
+        assert (len(bench.in_flight), bench.stripe.accepted) == (0, 1)
         bench.stripe.get_nowait()
         assert bench.release(story)
         assert len(bench.in_flight) == 1
 
     def test_events_go_to_the_nats_actor(self) -> None:
-        """And to nobody else."""
+        """And to no other actor."""
         bench = Bench()
         bench.release(paid())
         assert isinstance(bench.nats.get_nowait(), PublishEvent)
@@ -123,7 +123,7 @@ class TestForfeit:
         assert (charge is not None, bench.stripe.depth, len(bench.in_flight)) == (True, 0, 0)
 
     def test_it_is_released_again_under_another_lease(self) -> None:
-        """Somebody has looked since, or counted the next send on paper."""
+        """A process has retrieved the intent since, or has written that it sends again."""
         bench = Bench()
         story = confirming()
         bench.release(story)
@@ -156,7 +156,7 @@ class TestForfeit:
 
 class TestCancelEffect:
     def test_nothing_but_a_charge_is_cancelled(self) -> None:
-        """A look or a refund that is owed no longer does no harm: its answer is judged like any other."""
+        """A retrieval or a refund that is owed no longer does no harm: its answer is judged like any other."""
         bench = Bench(B)
         story = confirming().due(by=B)
         bench.release(story)
@@ -165,7 +165,7 @@ class TestCancelEffect:
         assert bench.stripe.get_nowait() is None
 
     def test_a_charge_that_is_owed_no_longer_is_cancelled_once(self) -> None:
-        """F20: and stays in hand until its end is heard of."""
+        """F20: and is in flight until its end arrives."""
         bench = Bench()
         story = confirming()
         bench.release(story)
@@ -212,22 +212,21 @@ class TestTime:
     def test_a_charge_knows_how_long_its_queue_is(self) -> None:
         """F14: by its own place; what is no charge has none."""
         bench = Bench()
-        for _ in range(50):
-            bench.estimate.enter()
+        bench.stripe.accepted = 50
         bench.release(confirming())
         assert bench.in_flight.wait_s(ORDER) == 5.0
-        bench.estimate.created = bench.estimate.confirmed = 50
+        bench.estimate.publish(QueueEstimate(10.0, 10.0, 51, 50, 50))
         assert bench.in_flight.wait_s(ORDER) == 0.0
         assert bench.in_flight.wait_s("other") is None
         looking = Bench()
         looking.release(confirming().later(minutes=2).due(by=A))
         assert looking.in_flight.wait_s(ORDER) in (None, 0.0)
 
-    def test_only_charges_stand_in_the_queue_that_is_estimate(self) -> None:
-        """Looks and refunds go in lines of their own: whoever waits for one is told no time."""
+    def test_only_charges_have_a_position_in_the_queue_estimate(self) -> None:
+        """Retrievals and refunds have queues of their own: there is no estimate for them."""
         bench = Bench(B)
         bench.release(confirming().due(by=B))
-        assert (bench.estimate.entered, bench.in_flight.wait_s(ORDER), bench.in_flight.holds(ORDER)) == (0, None, True)
+        assert (bench.in_flight.wait_s(ORDER), bench.in_flight.holds(ORDER)) == (None, True)
 
 
 class TestLost:
@@ -244,7 +243,7 @@ class TestLost:
         ((effect_id, message),) = published.in_flight.lost(NATS)
         assert message == EffectReturned(ORDER, effect_id)
 
-    def test_a_look_is_returned(self) -> None:
+    def test_a_retrieval_is_returned(self) -> None:
         """It is safe to repeat."""
         bench = Bench(B)
         story = confirming().due(by=B)

@@ -4,6 +4,7 @@ from payment.actors.ledger.order_queues import MESSAGES_IN_A_FOLD_LIMIT, OrderQu
 from payment.actors.messages import EffectCompleted
 from payment.core.messages import Due
 from tests.support.fakes.clock import FakeClock
+from tests.unit.core.builders import of_kind
 
 
 def queues_with(*order_ids: str) -> OrderQueues:
@@ -18,7 +19,7 @@ def ids(order_queues: list[OrderQueue]) -> list[str]:
 
 
 class TestTurns:
-    def test_lanes_are_taken_in_the_order_of_their_oldest_letter(self) -> None:
+    def test_queues_are_taken_in_the_order_of_their_oldest_message(self) -> None:
         """As many as one commit takes; the rest stay ready."""
         order_queues = queues_with("a", "b", "a", "c")
         assert ids(order_queues.take_ready(2)) == ["a", "b"]
@@ -27,7 +28,7 @@ class TestTurns:
         assert not order_queues.any_ready
 
     def test_what_was_begun_is_finished_before_more_is_begun(self) -> None:
-        """F39: under ten times the load, outcomes would else wait behind everybody who has just come."""
+        """F39: under ten times the load, outcomes would else wait behind all requests that have just come."""
         order_queues = queues_with("a", "b", "c", "d")
         for order_id in ("e", "c"):
             order_queues.add(order_id, EffectCompleted("charge", Due(order_id)))
@@ -35,15 +36,15 @@ class TestTurns:
         order_queues.add("c", EffectCompleted("charge", Due("c")))
         assert ids(order_queues.take_ready(1)) == ["b"]
 
-    def test_a_lane_that_has_begun_and_ended_work_is_taken_once(self) -> None:
+    def test_a_queue_with_a_beginning_and_a_completion_is_taken_once(self) -> None:
         """F34: two writes of one order under way at a time would be decided on one and the same revision."""
         order_queues = queues_with("a", "b")
         order_queues.add("b", EffectCompleted("charge", Due("b")))
         assert ids(order_queues.take_ready(10)) == ["b", "a"]
         assert ids(order_queues.take_ready(10)) == []
 
-    def test_an_end_moves_a_lane_forward_that_was_done_before(self) -> None:
-        """A lane whose write is done is like any other that waits."""
+    def test_a_completion_moves_a_queue_forward_that_was_done_before(self) -> None:
+        """A queue whose write is done is like any other that waits."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
         order_queue.take()
@@ -53,7 +54,7 @@ class TestTurns:
         order_queues.add("a", EffectCompleted("charge", Due("a")))
         assert ids(order_queues.take_ready(5)) == ["a", "b"]
 
-    def test_a_lane_that_got_an_end_meanwhile_goes_first_once_it_is_done(self) -> None:
+    def test_a_queue_that_got_a_completion_meanwhile_goes_first_once_it_is_done(self) -> None:
         """Its messages keep their order all the same."""
         order_queues = queues_with("a", "b")
         (order_queue,) = order_queues.take_ready(1)
@@ -64,7 +65,7 @@ class TestTurns:
         assert ids(order_queues.take_ready(5)) == ["a", "b"]
         assert [type(message) for message in order_queue.take()] == [Due, EffectCompleted]
 
-    def test_a_lane_under_way_keeps_its_later_letters(self) -> None:
+    def test_a_queue_under_way_keeps_its_later_messages(self) -> None:
         """F31: it is ready again only when its write is done, and stands behind those that came meanwhile."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
@@ -76,7 +77,7 @@ class TestTurns:
         assert ids(order_queues.take_ready(5)) == ["a"]
         assert len(first) == len(order_queue.take()) == 1
 
-    def test_a_lane_that_is_done_and_empty_is_forgotten(self) -> None:
+    def test_a_queue_that_is_done_and_empty_is_forgotten(self) -> None:
         """F39: memory is bounded by what waits."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
@@ -85,7 +86,7 @@ class TestTurns:
         order_queues.done(order_queue)
         assert ("a" in order_queues, len(order_queues), order_queues.any_ready) == (False, 0, False)
 
-    def test_one_fold_takes_a_bounded_number_of_letters(self) -> None:
+    def test_one_write_takes_a_bounded_number_of_messages(self) -> None:
         """F31: a hot order must not hold up its batch."""
         order_queues = queues_with(*["hot"] * (MESSAGES_IN_A_FOLD_LIMIT + 1))
         (order_queue,) = order_queues.take_ready(1)
@@ -94,7 +95,7 @@ class TestTurns:
         (order_queue,) = order_queues.take_ready(1)
         assert len(order_queue.take()) == 1
 
-    def test_letters_are_taken_singly_once_one_of_them_is_bad(self) -> None:
+    def test_messages_are_taken_singly_once_one_of_them_is_bad(self) -> None:
         """F41: put back in front of those that came meanwhile."""
         order_queue = OrderQueue("a")
         messages = [Due("a"), Due("a"), Due("a")]
@@ -103,14 +104,14 @@ class TestTurns:
         order_queue.messages.append(Due("late"))
         order_queue.singly = True
         order_queue.put_back(taken)
-        assert [message.order_id for message in order_queue.messages] == ["a", "a", "a", "late"]
+        assert [of_kind(Due, message).order_id for message in order_queue.messages] == ["a", "a", "a", "late"]
         assert order_queue.take() == [Due("a")]
 
 
 class TestBehind:
-    """How long the next beginning has waited: what says that people come faster than they can be taken in (F39)."""
+    """How long the next beginning has waited: it shows that requests come faster than they are decided (F39)."""
 
-    async def test_it_is_the_age_of_the_lane_that_is_next(self) -> None:
+    async def test_it_is_the_age_of_the_queue_that_is_next(self) -> None:
         """From when it became ready, whatever came to it since; and the next one's once it is taken."""
         clock = FakeClock()
         order_queues = OrderQueues(clock)
@@ -127,8 +128,8 @@ class TestBehind:
         order_queues.done(a)
         assert order_queues.behind_s() == 0, "it has waited no longer than since its write"
 
-    async def test_what_has_ended_waits_before_everybody_and_tells_nothing(self) -> None:
-        """Ends are few, and first in any case."""
+    async def test_completions_go_first_and_do_not_count(self) -> None:
+        """They are few, and first in any case."""
         clock = FakeClock()
         order_queues = OrderQueues(clock)
         order_queues.add("a", EffectCompleted("charge", Due("a")))
@@ -136,32 +137,33 @@ class TestBehind:
         assert (order_queues.behind_s(), order_queues.ready) == (0, 1)
 
 
-class TestDrop:
-    def test_dropped_letters_leave_no_empty_lane_ready(self) -> None:
-        """Neither an order that nobody asks about any more, nor a turn for it."""
+class TestKeep:
+    """Messages are taken out wherever they wait."""
+
+    def test_a_queue_without_messages_is_not_ready(self) -> None:
+        """Neither an order without messages is left, nor a turn for it."""
         order_queues = queues_with("a", "b", "b")
         kept = order_queues.waiting()[-1]
-        gone = {id(message) for message in order_queues.waiting() if message is not kept}
-        order_queues.drop(gone)
+        order_queues.keep(lambda messages: [message for message in messages if message is kept])
         assert order_queues.waiting() == [kept]
         assert ("a" in order_queues, len(order_queues)) == (False, 1), "a drain would wait for it"
         assert ids(order_queues.take_ready(5)) == ["b"]
 
-    def test_a_lane_that_was_under_way_once_goes_with_its_letters(self) -> None:
+    def test_a_queue_that_was_under_way_once_goes_with_its_messages(self) -> None:
         """Its write is done: nothing keeps it any more."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
         order_queue.take()
         order_queues.add("a", Due("a"))
         order_queues.done(order_queue)
-        order_queues.drop({id(message) for message in order_queues.waiting()})
+        order_queues.keep(lambda _: [])
         assert (len(order_queues), order_queues.any_ready) == (0, False)
 
-    def test_a_lane_under_way_outlives_its_dropped_letters(self) -> None:
+    def test_a_queue_under_way_outlives_its_messages(self) -> None:
         """It is given back with `done` in any case."""
         order_queues = queues_with("a")
         (order_queue,) = order_queues.take_ready(1)
-        order_queues.drop({id(message) for message in order_queues.waiting()})
+        order_queues.keep(lambda _: [])
         assert (order_queue.take(), "a" in order_queues) == ([], True)
         order_queues.done(order_queue)
         assert len(order_queues) == 0

@@ -1,4 +1,4 @@
-"""The lines about what is stuck: when each comes, and on what it says that an order waits."""
+"""The lines about what is stuck: when each comes, and its reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from payment.actors.ledger.in_flight import InFlightEffects
 from payment.actors.ledger.order_queues import OrderQueues
 from payment.actors.ledger.stuck_log import ANOTHER_S, EXAMPLES_LIMIT, NAMED_LIMIT, NOT_HELD, Reasons, Stuck, StuckLog
 from payment.actors.messages import EffectCompleted, NatsMessage, StripeMessage
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.order import Order
 from payment.core.waits import Wait, waits
@@ -41,7 +41,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 class Bench:
-    """A process that is `A`, its hands, lanes and health, and the lines."""
+    """A process that is `A`, its effects in flight, order queues and health, and the lines."""
 
     def __init__(self) -> None:
         self.log = Log("debug")
@@ -49,10 +49,10 @@ class Bench:
         self.health = Health(self.clock)
         for dependency in Dependency:
             self.health.mark_up(dependency)
-        stripe: Mailbox[StripeMessage] = Mailbox("stripe", 100)
+        self.stripe: Mailbox[StripeMessage] = Mailbox("stripe", 100)
         nats: Mailbox[NatsMessage] = Mailbox("nats", 100)
-        self.estimate = QueueEstimate(1.0, 1.0)
-        self.in_flight = InFlightEffects(A, stripe, nats, self.estimate)
+        self.estimate = PublishedEstimate(QueueEstimate(1.0, 1.0))
+        self.in_flight = InFlightEffects(A, self.stripe, nats, self.estimate)
         self.order_queues = OrderQueues(self.clock)
         self.reasons = Reasons(A, self.in_flight, self.order_queues, self.health)
         self.stuck_log = StuckLog(self.reasons)
@@ -107,14 +107,14 @@ class TestLines:
         assert (line["event"], line["order_id"], line["age_ms"]) == ("order_unstuck", ORDER, 120_000)
         assert bench.telemetry(after=3 * MINUTE) == []
 
-    def test_nothing_is_said_to_be_settled_where_not_all_was_read(self, bench: Bench) -> None:
+    def test_nothing_is_logged_as_settled_where_not_all_was_read(self, bench: Bench) -> None:
         """The store is away, or there was too much of it."""
         bench.telemetry(stuck(), after=MINUTE)
         assert bench.telemetry(after=2 * MINUTE, complete=False) == []
         assert events(bench.telemetry(after=3 * MINUTE)) == ["order_unstuck"]
 
     def test_what_another_process_has_is_its_own_line_for_five_minutes(self, bench: Bench) -> None:
-        """Of two processes one says it; then the other does too, for the first may be unable to."""
+        """Of two processes one logs it; then the other does too, for the first may be unable to."""
         other = confirming().due(by=B)
         held = stuck(other, since=other.now)
         began = other.now - T0
@@ -143,14 +143,14 @@ class TestLines:
         assert events(few) == ["orders_unstuck", *["order_stuck"] * (NAMED_LIMIT // 2)]
 
     def test_of_many_the_last_few_have_lines_of_their_own(self, bench: Bench) -> None:
-        """The end of the many is said once."""
+        """The end of the many is logged once."""
         many = [stuck(order_id=f"o{number}") for number in range(NAMED_LIMIT + 1)]
         bench.telemetry(*many, after=MINUTE)
         assert events(bench.telemetry(*many[:2], after=2 * MINUTE, complete=False)) == ["order_stuck", "order_stuck"]
         assert events(bench.telemetry(*many[:2], after=3 * MINUTE)) == ["orders_unstuck"]
         assert events(bench.telemetry(after=4 * MINUTE)) == ["order_unstuck", "order_unstuck"]
 
-    def test_an_event_says_its_subject(self, bench: Bench) -> None:
+    def test_the_line_of_an_event_has_its_subject(self, bench: Bench) -> None:
         (line,) = bench.telemetry(stuck(paid()), after=MINUTE)
         assert (line["matter"], line["subject"]) == ("event", "payment:created")
 
@@ -178,14 +178,13 @@ class TestReasons:
     def test_a_charge_waits_for_its_turn_and_then_for_stripe(self, bench: Bench) -> None:
         """F14: a long queue is no outage."""
         assert bench.reason(confirming().doc) == NOT_HELD
-        for _ in range(30):
-            bench.estimate.enter()
+        bench.stripe.accepted = 30
         bench.in_flight.release(confirming().doc)
         assert bench.reason(confirming().doc).startswith("its turn at Stripe, about ")
-        bench.estimate.created = bench.estimate.confirmed = bench.estimate.entered
+        bench.estimate.publish(QueueEstimate(1.0, 1.0, 31, 31, 31))
         assert bench.reason(confirming().doc) == "Stripe has not settled it yet"
 
-    def test_what_stripe_says_of_one_order_alone_is_said(self, bench: Bench) -> None:
+    def test_what_stripe_answers_about_one_order_alone_is_its_reason(self, bench: Bench) -> None:
         """F31: Stripe is well, and refuses this one: an operator reads why."""
         bench.in_flight.release(refunding().doc)
         bench.health.note_order(Dependency.STRIPE, ORDER, "this key may not refund")
@@ -193,14 +192,14 @@ class TestReasons:
         bench.health.note_order(Dependency.STRIPE, ORDER, None)
         assert bench.reason(refunding().doc) == "Stripe has not settled it yet"
 
-    def test_a_watch_waits_for_its_time(self, bench: Bench) -> None:
-        """A customer's next look; once that is due it is the sweep's."""
+    def test_a_recheck_waits_for_its_time(self, bench: Bench) -> None:
+        """A customer's next recheck; once that is due it is the sweep's."""
         order = confirming().tell(action()).doc
         assert bench.reason(order) == "its next look at Stripe, at 2026-03-01T12:00:05.000Z"
         assert bench.reason(order, after=MINUTE) == NOT_HELD
         assert bench.reason(exposed().doc).startswith("its next look at Stripe, at ")
 
-    def test_a_blocked_refund_says_why_and_when_it_is_tried_again(self, bench: Bench) -> None:
+    def test_the_reason_of_a_blocked_refund_has_its_next_try(self, bench: Bench) -> None:
         """F44: in Stripe's words, where there are any."""
         story = refund_blocked()
         (wait,) = waits(story.doc)

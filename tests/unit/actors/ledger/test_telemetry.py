@@ -1,13 +1,11 @@
-"""What the ledger tells people, read off the difference between two confirmed documents."""
+"""What the ledger logs and counts, read off the difference between two confirmed documents."""
 
 from typing import Any
 
 import pytest
 
 from payment.actors.ledger import telemetry as module
-from payment.actors.ledger.commit_log import LINE_EVERY_S
-from payment.actors.ledger.group_commit import BatchItem
-from payment.actors.ledger.telemetry import TIMED_CHARGES_LIMIT, LedgerTelemetry
+from payment.actors.ledger.telemetry import LINE_EVERY_S, TIMED_CHARGES_LIMIT, LedgerTelemetry
 from payment.actors.messages import EffectCompleted
 from payment.core.messages import ChargeFacts, IntentSucceeded
 from payment.core.order import Order
@@ -54,8 +52,7 @@ class Bench:
         self.telemetry = LedgerTelemetry(self.health, self.metrics, self.clock)
 
     def finished(self, before: Order | None, after: Order | None, *messages: Any, store_ms: float = 2.0) -> None:
-        item = BatchItem(ORDER, list(messages), before=before, after=after, store_ms=store_ms)
-        self.telemetry.finished(item)
+        self.telemetry.finished(before, after, messages, store_ms)
 
     def story(self, story: Story, *messages: Any, call_ms: float = 0.0) -> None:
         """The order as it stands is written; then each message is."""
@@ -120,7 +117,7 @@ class TestCharges:
         (line,) = bench.lines("charge_finished")
         assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
 
-    def test_a_refusal_says_why(self, bench: Bench) -> None:
+    def test_the_line_of_a_refusal_has_its_reason(self, bench: Bench) -> None:
         """One search for the order answers the customer's question; no other outcome has a refusal."""
         story = confirming()
         bench.finished(None, story.doc)
@@ -140,7 +137,7 @@ class TestCharges:
         bench.story(story, withheld())
         assert bench.lines("charge_finished")[0]["reason"] == "withheld"
 
-    def test_nothing_is_told_twice(self, bench: Bench) -> None:
+    def test_nothing_is_logged_twice(self, bench: Bench) -> None:
         """A write that changes no attempt, a step that writes nothing, an order without a payment."""
         story = confirming()
         bench.finished(None, story.doc)
@@ -165,7 +162,7 @@ class TestCharges:
         assert not any(line.get("alarm") for line in bench.log.lines)
 
     def test_a_charge_refunded_by_hand_is_no_alarm(self, bench: Bench) -> None:
-        """F49: it was found with its refund: the line says so, and nothing is to be refunded by us."""
+        """F49: it was found with its refund: the line has that outcome, and nothing is to be refunded by us."""
         story = confirming()
         bench.finished(None, story.doc)
         story.due(by=B)
@@ -237,7 +234,7 @@ class TestRefunds:
         (line,) = bench.lines("charge_disputed")
         assert (line["charge_id"], line["alarm"]) == ("ch_1", True)
 
-    def test_a_payment_that_was_refunded_in_part_says_how_much(self, bench: Bench) -> None:
+    def test_the_line_of_a_payment_refunded_in_part_has_the_amount(self, bench: Bench) -> None:
         """F49: by hand, before it was seen here."""
         bench.story(confirming(), IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1", amount_refunded=500)))
         (line,) = bench.lines("charge_finished")
@@ -264,7 +261,7 @@ class TestStore:
         assert [line["event"] for line in bench.log.lines] == ["dependency_lost", "dependency_back"]
 
     def test_what_became_of_a_commit_is_counted(self, bench: Bench) -> None:
-        """And said where it is out of the ordinary."""
+        """And logged where it is out of the ordinary."""
         results = [Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN]
         bench.telemetry.committed(["o1", "o2", "o3"], results, "no majority")
         bench.telemetry.commit_done(0.1)
@@ -290,15 +287,15 @@ class TestStore:
         assert told[1:] == [(198, "a99", "disk full 99")]
         assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
 
-    def test_a_bad_event_that_can_not_be_kept_is_said(self, bench: Bench) -> None:
+    def test_an_invalid_event_that_can_not_be_kept_is_logged(self, bench: Bench) -> None:
         """F30, F52: by its identity, with the store's words, and not each time that it is delivered."""
         for _ in range(50):
             bench.telemetry.dead_letter_waits("orders:7", "not authorized")
         (line,) = bench.log.lines
         assert (line["event"], line["identity"], line["reason"]) == ("dead_letter_waits", "orders:7", "not authorized")
 
-    def test_indexes_that_are_made_are_said_and_degrade(self, bench: Bench) -> None:
-        """F52: readiness has the reason in words while MongoDB is up; an ordinary start says nothing."""
+    def test_indexes_that_are_made_are_logged_and_degrade(self, bench: Bench) -> None:
+        """F52: readiness has the reason in words while MongoDB is up; an ordinary start logs nothing."""
         bench.telemetry.store_up()
         bench.telemetry.indexes_there((), 0.01)
         assert bench.log.lines == []
@@ -315,6 +312,6 @@ class TestStore:
 
     def test_a_document_that_can_not_be_written_is_an_alarm(self, bench: Bench) -> None:
         """F41."""
-        bench.telemetry.rejected_document(BatchItem(ORDER, []))
+        bench.telemetry.rejected_document(ORDER)
         (line,) = bench.log.lines
         assert (line["event"], line["alarm"], line["order_id"]) == ("document_unwritable", True, ORDER)

@@ -1,4 +1,4 @@
-"""The ledger and time: deadlines of requests, leases, the sweep, and payments that are looked at."""
+"""The ledger and time: deadlines of requests, leases, the sweep, and payments that are shown."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -17,9 +17,11 @@ from payment.actors.ledger.actor import (
     SWEEP_JITTER_S,
     TICK_S,
 )
-from payment.actors.messages import ChargeReply, EffectCompleted, PaymentReply
+from payment.actors.messages import AnswerBy, ChargeReply, EffectCompleted, PaymentReply
 from payment.core.effects import ConfirmIntent, FindRefund, PublishEvent, RecheckRefund, RetrieveIntent
 from payment.core.messages import (
+    ActionRequired,
+    Authentication,
     ChargeRefunded,
     EffectReturned,
     EventPublished,
@@ -42,56 +44,55 @@ from tests.unit.actors.ledger.ledger_world import (
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[World]:
+async def stack() -> AsyncIterator[World]:
     async with world() as made:
         yield made
 
 
 @pytest.fixture
-async def ledger(house: World) -> Ledger:
-    return await house.ledger()
+async def ledger(stack: World) -> Ledger:
+    return await stack.ledger()
 
 
 class TestDeadline:
     async def test_a_request_without_an_outcome_gets_202_after_one_more_read(
-        self, house: World, ledger: Ledger
+        self, stack: World, ledger: Ledger
     ) -> None:
         """Not before its deadline, and within a moment after it, with a time to ask again."""
         await ledger.order()
         message = await ledger.ask(wait_s=20)
-        await house.clock.advance(19.9)
+        await stack.clock.advance(19.9)
         assert waits(message)
         reads = ledger.store.calls["load"]
-        await house.clock.advance(0.5)
+        await stack.clock.advance(0.5)
         assert reply(message) == OutcomePending(payment_of("o1"), "o1")
         assert message.answer.result().retry_after_s == 1
         assert ledger.store.calls["load"] > reads
 
-    async def test_the_last_read_may_bring_the_outcome(self, house: World, ledger: Ledger) -> None:
+    async def test_the_last_read_may_bring_the_outcome(self, stack: World, ledger: Ledger) -> None:
         """Another process has written it a moment ago: 201, not 202."""
         await ledger.order()
         message = await ledger.ask(wait_s=5)
         charge = ledger.one_to_stripe()
-        other = await house.ledger("web-2", own_store=True)
-        await house.clock.advance(4.8)
+        other = await stack.ledger("web-2", own_store=True)
+        await stack.clock.advance(4.8)
         await other.ended(charge, charged("o1", "ch_1"))
-        await house.clock.advance(0.5)
+        await stack.clock.advance(0.5)
         assert reply(message) == Paid(payment_of("o1"), "o1", "ch_1")
 
-    async def test_whoever_would_wait_too_long_is_told_at_once(self, ledger: Ledger) -> None:
+    async def test_a_request_that_would_wait_too_long_is_pending_at_once(self, ledger: Ledger) -> None:
         """F14: a queue of 600 at 25 a second: 202 at once with its true time; a shorter place waits."""
         await ledger.order("o1", "o2")
         short = await ledger.ask("o1")
-        for _ in range(600):
-            ledger.estimate.enter()
+        ledger.stripe.accepted += 600
         long = await ledger.ask("o2")
         assert reply(long) == OutcomePending(payment_of("o2"), "o2")
         assert long.answer.result().retry_after_s == 25
         assert waits(short)
         assert isinstance(ledger.to_stripe()[1], ConfirmIntent), "its charge is in the queue nevertheless"
 
-    async def test_a_watch_that_ends_after_the_deadline_is_told_at_once(self, house: World, ledger: Ledger) -> None:
-        """Nobody will look again before: no use in waiting."""
+    async def test_a_recheck_after_the_deadline_is_pending_at_once(self, stack: World, ledger: Ledger) -> None:
+        """Nothing is rechecked before that: no use in waiting."""
         await ledger.order()
         await ledger.ask()
         ledger.to_stripe()
@@ -99,11 +100,11 @@ class TestDeadline:
         assert doc.payment is not None
         assert doc.intent is not None
         assert doc.intent.task is not None
-        due = house.clock.now() + timedelta(hours=1)
-        task = replace(doc.intent.task, kind=TaskKind.WATCH, due=due, holder=None)
+        due = stack.clock.now() + timedelta(hours=1)
+        task = replace(doc.intent.task, kind=TaskKind.RECHECK_LATER, due=due, holder=None)
         intent = replace(doc.intent, task=task)
-        other = await house.ledger("web-2", own_store=True)
-        house.store.database.put(
+        other = await stack.ledger("web-2", own_store=True)
+        stack.store.database.put(
             replace(doc, rev=doc.rev + 1, due=task.due, payment=replace(doc.payment, intent=intent))
         )
         message = await other.ask()
@@ -111,88 +112,105 @@ class TestDeadline:
         assert message.answer.result().retry_after_s == 3_600
 
     async def test_a_request_that_waited_too_long_for_its_turn_starts_nothing(
-        self, house: World, ledger: Ledger
+        self, stack: World, ledger: Ledger
     ) -> None:
-        """F39: told that nothing was charged, which stays true."""
+        """F39: its reply is that nothing was charged, which stays true."""
         await ledger.order("o1")
-        ledger.actor.desk.forget("o1")
+        ledger.actor.commits.forget("o1")
         ledger.store.stall("load")
         message = await ledger.ask(wait_s=1)
         second = await ledger.ask(wait_s=1, token="tok_2")
-        await house.clock.advance(2)
+        await stack.clock.advance(2)
         assert reply(second) == Unavailable(Unavailability.BUSY)
         ledger.store.go_on()
-        await house.clock.settle()
+        await stack.clock.settle()
         assert reply(message).reason is Unavailability.WRITE_UNKNOWN
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
+    async def test_a_drain_has_requests_answered_by_its_deadline(self, stack: World, ledger: Ledger) -> None:
+        """F33: with what is known then: a charge is pending, and a payment is shown without a client secret."""
+        await ledger.order("o1", "o2")
+        charge = await ledger.ask("o1")
+        await ledger.ask("o2", authentication=Authentication(use_stripe_sdk=True))
+        confirm = next(each for each in ledger.to_stripe() if each.order_id == "o2")
+        await ledger.ended(confirm, ActionRequired("o2", 1, 1, "pi_o2"))
+        view = ledger.view(order_id="o2")
+        await ledger.send(view)
+        await ledger.send(AnswerBy(stack.clock.monotonic() + 1.0))
+        assert (charge.answer.done(), view.answer.done()) == (False, False)
+        await stack.clock.advance(1.0 + TICK_S)
+        assert reply(charge) == OutcomePending(payment_of("o1"), "o1")
+        shown = view.answer.result()
+        assert isinstance(shown, PaymentReply)
+        assert (shown.view.status, shown.handover) == (PaymentStatus.REQUIRES_ACTION, None)
+
     async def test_a_request_starts_nothing_at_its_very_deadline(self, ledger: Ledger) -> None:
-        """Nor just after it, before the next tick has answered it: its turn came too late, and it is told so."""
+        """Nor just after it, before the next tick has answered it: its turn came too late."""
         await ledger.order()
         message = await ledger.ask(wait_s=0)
         assert reply(message) == Unavailable(Unavailability.BUSY)
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
-    async def test_a_request_that_somebody_has_answered_starts_nothing(self, ledger: Ledger) -> None:
-        """HTTP tells who has waited for too long that the outcome is unknown: from then on it is left at that."""
+    async def test_a_request_that_http_has_answered_starts_nothing(self, ledger: Ledger) -> None:
+        """HTTP replies "unknown" to a request that has waited too long: from then on it is left at that."""
         await ledger.order()
         message = ledger.asked()
         message.answer.set_result(ChargeReply(Unavailable(Unavailability.WRITE_UNKNOWN)))
-        await ledger.tell(message)
+        await ledger.send(message)
         assert (ledger.to_stripe(), ledger.doc().payment) == ([], None)
 
-    async def test_a_crowd_past_what_can_be_in_hand_is_told_to_come_back(self, house: World) -> None:
-        """F39: before anything of it is on paper."""
-        ledger = await house.ledger()
+    async def test_requests_past_the_limit_of_charges_in_flight_are_rejected(self, stack: World) -> None:
+        """F39: before anything of them is written."""
+        ledger = await stack.ledger()
         ids = [f"o{number}" for number in range(15)]
         await ledger.order(*ids)
         ledger.in_flight._charges = CHARGES_IN_FLIGHT_LIMIT - 10  # as many as these are held already
         messages = [ledger.asked(order_id) for order_id in ids]
-        await ledger.tell(*messages)
+        await ledger.send(*messages)
         busy = [message for message in messages if message.answer.done()]
         assert [reply(message) for message in busy] == [Unavailable(Unavailability.BUSY)] * 5
         assert len(ledger.to_stripe()) == 10
         assert ledger.doc(busy[0].request.order_id).payment is None
 
     @pytest.mark.parametrize(("waited_s", "busy"), [(BEHIND_LIMIT_S - 0.01, False), (BEHIND_LIMIT_S, True)])
-    async def test_whoever_comes_when_the_ledger_is_behind_is_told_to_come_back(
-        self, house: World, ledger: Ledger, waited_s: float, busy: bool
+    async def test_requests_are_rejected_while_the_ledger_is_behind(
+        self, stack: World, ledger: Ledger, waited_s: float, busy: bool
     ) -> None:
-        """F39: slower than people come, it takes in nobody more, and those who wait already are served."""
+        """F39: requests come faster than they are decided: no more are taken, and those that wait are served."""
         ids = [f"o{number}" for number in range(COMMITS_UNDER_WAY_LIMIT + 2)]
         await ledger.order(*ids)
         ledger.store.stall("commit")
         for order_id in ids[:-2]:
             await ledger.ask(order_id)
-            await house.clock.advance(SLOW_COMMIT_S + TICK_S)
+            await stack.clock.advance(SLOW_COMMIT_S + TICK_S)
         waiting = await ledger.ask(ids[-2])
-        await house.clock.advance(waited_s)
+        await stack.clock.advance(waited_s)
         late = await ledger.ask(ids[-1])
         assert waits(late) is not busy
         ledger.store.go_on()
-        await house.clock.settle()
+        await stack.clock.settle()
         assert waits(waiting), "its charge is at Stripe"
         assert (ledger.doc(ids[-2]).payment is not None, ledger.doc(ids[-1]).payment is None) == (True, busy)
         if busy:
             assert reply(late) == Unavailable(Unavailability.BUSY)
-        assert waits(await ledger.ask(ids[-1])), "nobody waits any more: it is taken"
+        assert waits(await ledger.ask(ids[-1])), "no request waits any more: it is taken"
 
-    async def test_a_full_commit_goes_beside_another_at_once(self, house: World, ledger: Ledger) -> None:
-        """A crowd and a backlog of events: one is decided while the other is written. What is less waits."""
+    async def test_a_full_commit_goes_beside_another_at_once(self, stack: World, ledger: Ledger) -> None:
+        """A burst and a backlog of events: one is decided while the other is written. What is less waits."""
         count = 1 + ORDERS_IN_A_COMMIT_LIMIT
         ledger.store.stall("commit")
-        await ledger.tell(ledger.arrived(ledger.created("first")))
-        await ledger.tell(*(ledger.arrived(ledger.created(f"o{number}")) for number in range(count - 2)))
+        await ledger.send(ledger.arrived(ledger.created("first")))
+        await ledger.send(*(ledger.arrived(ledger.created(f"o{number}")) for number in range(count - 2)))
         assert ledger.actor._order_queues.ready == count - 2, "one less than full"
-        await ledger.tell(ledger.arrived(ledger.created("last")))
+        await ledger.send(ledger.arrived(ledger.created("last")))
         assert ledger.actor._order_queues.ready == 0
         ledger.store.go_on()
-        await house.clock.settle()
+        await stack.clock.settle()
         assert len(ledger.settled) == count
 
-    async def test_what_waits_for_nats_takes_no_charges_place(self, house: World) -> None:
-        """F28: while NATS is away payments wait to be told of, and charging goes on."""
-        ledger = await house.ledger()
+    async def test_what_waits_for_nats_takes_no_charges_place(self, stack: World) -> None:
+        """F28: while NATS is away payments wait to be published, and charging goes on."""
+        ledger = await stack.ledger()
         ids = [f"o{number}" for number in range(15)]
         await ledger.order(*ids)
         for order_id in ids:
@@ -202,79 +220,79 @@ class TestDeadline:
 
 
 class TestLeases:
-    async def test_what_waits_long_is_renewed_in_groups(self, house: World, ledger: Ledger) -> None:
+    async def test_what_waits_long_is_renewed_in_groups(self, stack: World, ledger: Ledger) -> None:
         """Two processes: the lease never runs out, the other takes nothing, and fifty renewals are one write."""
         ids = [f"o{number}" for number in range(20)]
         await ledger.order(*ids)
-        await ledger.tell(*(ledger.asked(order_id) for order_id in ids))
-        other = await house.ledger("web-2", own_store=True)
+        await ledger.send(*(ledger.asked(order_id) for order_id in ids))
+        other = await stack.ledger("web-2", own_store=True)
         before = ledger.store.calls["commit"]
-        await house.clock.advance(150)
+        await stack.clock.advance(150)
         assert other.to_stripe() == []
         assert len(ledger.to_stripe()) == 20
         assert ledger.store.calls["commit"] - before <= 10
 
-    async def test_what_no_mailbox_took_is_handed_over_soon(self, house: World) -> None:
+    async def test_what_no_mailbox_took_is_handed_over_soon(self, stack: World) -> None:
         """F39: nothing is lost by a full mailbox, and it is not sent as if it had been unclear."""
-        ledger = await house.ledger(stripe_room=2)
+        ledger = await stack.ledger(stripe_room=2)
         await ledger.order("o1", "o2", "o3")
-        await ledger.tell(*(ledger.asked(f"o{number}") for number in (1, 2, 3)))
+        await ledger.send(*(ledger.asked(f"o{number}") for number in (1, 2, 3)))
         assert len(ledger.to_stripe()) == 2
-        await house.clock.advance(1.5)
+        await stack.clock.advance(1.5)
         assert [(effect.order_id, effect.send) for effect in ledger.to_stripe()] == [("o3", 1)]
 
-    async def test_a_withdrawal_that_no_mailbox_took_is_repeated(self, house: World) -> None:
+    async def test_a_withdrawal_that_no_mailbox_took_is_repeated(self, stack: World) -> None:
         """F20: the charge must never be sent."""
-        ledger = await house.ledger(stripe_room=1)
+        ledger = await stack.ledger(stripe_room=1)
         await ledger.order()
         await ledger.ask()
         await ledger.cancel()
         assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
-        await house.clock.advance(1.5)
+        await stack.clock.advance(1.5)
         assert type(ledger.one_to_stripe()).__name__ == "CancelEffect"
 
-    async def test_what_is_handed_back_while_draining_is_left_for_others(self, house: World, ledger: Ledger) -> None:
-        """F33: due at once, held by nobody, and this process does not take it up again."""
+    async def test_what_is_handed_back_while_draining_is_left_for_others(self, stack: World, ledger: Ledger) -> None:
+        """F33: due at once, without a holder, and this process does not take it up again."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        draining = house.clock.drive(ledger.actor.drain(), limit_s=5)
+        draining = stack.clock.drive(ledger.actor.drain(), limit_s=5)
         ledger.mailbox.offer(EffectCompleted(charge.id, withheld("o1", 1, 1)))
         await draining
-        await house.clock.advance(3)
+        await stack.clock.advance(3)
         assert ledger.to_stripe() == []
         assert (ledger.doc().holder, ledger.doc().due is not None) == (None, True)
-        other = await house.ledger("web-2", own_store=True)
+        other = await stack.ledger("web-2", own_store=True)
         assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
-    async def test_a_look_that_is_handed_back_is_taken_up_again(self, house: World, ledger: Ledger) -> None:
-        """By the next sweep: nobody else would."""
+    async def test_a_retrieval_that_is_handed_back_is_taken_up_again(self, stack: World, ledger: Ledger) -> None:
+        """By the next sweep: nothing else would."""
         await ledger.order()
         await ledger.ask()
         await ledger.restart()
         found = [effect for effect in ledger.to_stripe() if isinstance(effect, RetrieveIntent)]
         await ledger.ended(found[0], EffectReturned("o1", found[0].id))
-        await house.clock.advance(2)
+        await stack.clock.advance(2)
         assert ledger.to_stripe() == found
 
 
 class TestSweep:
     @pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(days=-365)])
-    async def test_a_clock_that_jumps_loses_no_due_work(self, house: World, ledger: Ledger, jump: timedelta) -> None:
-        """F38: a year ahead or back, due work is looked for, and an old key is not sent again."""
+    async def test_a_clock_that_jumps_loses_no_due_work(self, stack: World, ledger: Ledger, jump: timedelta) -> None:
+        """F38: a year ahead or back, due work is swept, and an old key is not sent again."""
         await ledger.order()
         await ledger.ask()
         await ledger.end()
         ledger.to_stripe()
-        house.clock.jump(jump)
-        other = await house.ledger("web-2", own_store=True)
-        await house.clock.advance(70)
+        stack.clock.jump(jump)
+        other = await stack.ledger("web-2", own_store=True)
+        await stack.clock.advance(70)
         found = [effect for effect in other.to_stripe() if isinstance(effect, RetrieveIntent)]
         assert len(found) == 1
         await other.ended(found[0], seen())
         assert not any(isinstance(effect, ConfirmIntent) for effect in other.to_stripe())
 
-    async def test_an_absurd_deadline_counts_as_due(self, house: World, ledger: Ledger) -> None:
+    async def test_an_absurd_deadline_counts_as_due(self, stack: World, ledger: Ledger) -> None:
         """F38: a clock that was wrong wrote it; it is taken up at once."""
         await ledger.order()
         await ledger.ask()
@@ -282,41 +300,41 @@ class TestSweep:
         await ledger.end()
         doc = ledger.doc()
         assert doc.payment is not None
-        far = house.clock.now() + timedelta(days=300)
+        far = stack.clock.now() + timedelta(days=300)
         assert doc.intent is not None
         assert doc.intent.task is not None
         intent = replace(doc.intent, task=replace(doc.intent.task, due=far))
-        house.store.database.put(replace(doc, rev=doc.rev + 1, due=far, payment=replace(doc.payment, intent=intent)))
-        other = await house.ledger("web-2", own_store=True)
-        await house.clock.advance(2)
+        stack.store.database.put(replace(doc, rev=doc.rev + 1, due=far, payment=replace(doc.payment, intent=intent)))
+        other = await stack.ledger("web-2", own_store=True)
+        await stack.clock.advance(2)
         assert isinstance(other.one_to_stripe(), RetrieveIntent)
 
-    async def test_the_sweep_leaves_alone_what_is_in_hand(self, house: World, ledger: Ledger) -> None:
-        """An outage longer than the lease: renewed when the store is back, not looked for as if it were lost."""
+    async def test_the_sweep_leaves_effects_in_flight_alone(self, stack: World, ledger: Ledger) -> None:
+        """An outage longer than the lease: renewed when the store is back, not retrieved as if it were lost."""
         await ledger.order()
         await ledger.ask()
         charge = ledger.one_to_stripe()
-        house.store.away = "gone"
-        await ledger.tell(ledger.poison())
-        await house.clock.advance(120)
-        house.store.away = None
-        await house.clock.advance(3)
+        stack.store.away = "gone"
+        await ledger.send(ledger.invalid())
+        await stack.clock.advance(120)
+        stack.store.away = None
+        await stack.clock.advance(3)
         assert ledger.to_stripe() == []
         await ledger.ended(charge, charged("o1", "ch_1"))
         assert len(ledger.to_nats()) == 1
 
-    async def test_the_sweep_takes_up_what_is_due_beside_what_is_in_hand(self, house: World, ledger: Ledger) -> None:
-        """F28, F44: NATS is away with the one effect of an order in its hands; the other is looked at in its time."""
+    async def test_the_sweep_takes_up_what_is_due_beside_effects_in_flight(self, stack: World, ledger: Ledger) -> None:
+        """F28, F44: NATS is away with one effect of an order in flight; the other is rechecked in its time."""
         await ledger.order()
         await ledger.ask()
         await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         await ledger.cancel()
         await ledger.ended(ledger.one_to_stripe(), RefundBlocked("o1", "ch_1", "re_1", "it is pending"))
         assert ledger.to_stripe() == []
-        await house.clock.advance(90)
+        await stack.clock.advance(90)
         assert isinstance(ledger.one_to_stripe(), FindRefund)
 
-    async def test_a_refund_is_looked_at_again_by_a_sweep_of_its_own(self, house: World, ledger: Ledger) -> None:
+    async def test_a_refund_is_rechecked_by_a_sweep_of_its_own(self, stack: World, ledger: Ledger) -> None:
         """F44: an hour after it; the sweep over what is due finds nothing of it before, and the store may be away."""
         await ledger.order()
         await ledger.ask()
@@ -327,16 +345,16 @@ class TestSweep:
             (event,) = ledger.to_nats()
             assert isinstance(event, PublishEvent)
             await ledger.ended(event, EventPublished("o1", event.message_id))
-        doc = house.store.database.get("o1")
+        doc = stack.store.database.get("o1")
         assert doc is not None
         assert doc.due is None
-        house.store.database.put(replace(doc, rev=doc.rev + 1))  # nothing is in the ledger's memory
-        await house.clock.advance(3590)
+        stack.store.database.put(replace(doc, rev=doc.rev + 1))  # nothing is in the ledger's memory
+        await stack.clock.advance(3590)
         assert ledger.to_stripe() == []
-        house.store.away = "gone"
-        await house.clock.advance(75)
-        house.store.away = None
-        await house.clock.advance(65)
+        stack.store.away = "gone"
+        await stack.clock.advance(75)
+        stack.store.away = None
+        await stack.clock.advance(65)
         look = ledger.one_to_stripe()
         assert isinstance(look, RecheckRefund)
         await ledger.ended(look, RefundRechecked("o1", "ch_1", "re_1", stands=False, text="it failed"))
@@ -344,21 +362,21 @@ class TestSweep:
         assert isinstance(event, PublishEvent)
         assert (event.subject, event.refund_id) == ("payment:refund_failed", "re_1")
 
-    async def test_the_sweep_goes_on_after_an_outage(self, house: World, ledger: Ledger) -> None:
-        """F25: what a neighbour leaves behind after it is taken up as before it."""
-        neighbour = await house.ledger("web-2", own_store=True)
-        house.store.away = "gone"
-        await house.clock.advance(3)
-        house.store.away = None
-        await house.clock.advance(3)
-        await neighbour.order()
-        await neighbour.ask()
-        neighbour.to_stripe()
-        await neighbour.end()
-        await house.clock.advance(63)
+    async def test_the_sweep_goes_on_after_an_outage(self, stack: World, ledger: Ledger) -> None:
+        """F25: what another process leaves behind after it is taken up as before it."""
+        other = await stack.ledger("web-2", own_store=True)
+        stack.store.away = "gone"
+        await stack.clock.advance(3)
+        stack.store.away = None
+        await stack.clock.advance(3)
+        await other.order()
+        await other.ask()
+        other.to_stripe()
+        await other.end()
+        await stack.clock.advance(63)
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
-    async def test_an_event_that_was_not_published_goes_out_after_a_restart(self, house: World, ledger: Ledger) -> None:
+    async def test_an_event_that_was_not_published_goes_out_after_a_restart(self, stack: World, ledger: Ledger) -> None:
         """F06, F28: the outbox is in the document."""
         await ledger.order()
         await ledger.ask()
@@ -368,46 +386,46 @@ class TestSweep:
         (event,) = ledger.to_nats()
         assert isinstance(event, PublishEvent)
         await ledger.ended(event, EventPublished("o1", event.message_id))
-        await house.clock.advance(120)
+        await stack.clock.advance(120)
         assert ledger.to_nats() == []
 
     async def test_an_event_that_comes_first_does_not_hide_what_an_earlier_run_left(
-        self, house: World, ledger: Ledger
+        self, stack: World, ledger: Ledger
     ) -> None:
-        """F04, F08: the order's lane is busy with a redelivered event while the start sweep asks for what is ours."""
+        """F04, F08: the order's queue is under way with a redelivered event while the first sweep reads."""
         await ledger.order()
         await ledger.ask()
         ledger.to_stripe()
         await ledger.end()
-        house.store.stall("due", "load")
+        stack.store.stall("due", "load")
         await ledger.start()
         await ledger.order()
         assert ledger.to_stripe() == []
-        house.store.go_on()
-        await house.clock.settle()
+        stack.store.go_on()
+        await stack.clock.settle()
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
-    async def test_a_write_that_lands_after_the_next_run_has_looked_is_found_within_seconds(
-        self, house: World, ledger: Ledger
+    async def test_a_write_that_lands_after_the_next_run_has_swept_is_found_within_seconds(
+        self, stack: World, ledger: Ledger
     ) -> None:
         """F05: kill -9 with a write on its way: the order does not wait for the dead run's lease."""
         await ledger.order()
         await ledger.ask()
         ledger.to_stripe()
         late = ledger.doc("o1")
-        house.store.database.put(replace(late, payment=None, due=None, holder=None))
+        stack.store.database.put(replace(late, payment=None, due=None, holder=None))
         await ledger.restart()
         assert ledger.to_stripe() == []
-        house.store.database.put(late)
-        await house.clock.advance(OWN_WORK_AGAIN_S + SWEEP_EVERY_S + SWEEP_JITTER_S)
+        stack.store.database.put(late)
+        await stack.clock.advance(OWN_WORK_AGAIN_S + SWEEP_EVERY_S + SWEEP_JITTER_S)
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
-    async def test_thousands_of_an_earlier_run_are_taken_up_at_once(self, house: World) -> None:
+    async def test_thousands_of_an_earlier_run_are_taken_up_at_once(self, stack: World) -> None:
         """F04: at the start all that this client id left, up to a bound."""
-        ledger = await house.ledger(stripe_room=5_000)
+        ledger = await stack.ledger(stripe_room=5_000)
         ids = [f"o{number}" for number in range(1_200)]
         await ledger.order(*ids)
-        await ledger.tell(*(ledger.asked(order_id) for order_id in ids))
+        await ledger.send(*(ledger.asked(order_id) for order_id in ids))
         ledger.to_stripe()
         await ledger.restart()
         found = ledger.to_stripe()
@@ -417,33 +435,33 @@ class TestSweep:
 
 class TestViews:
     async def test_a_payment_is_shown_as_it_stands(self, ledger: Ledger) -> None:
-        """OutcomePending, then paid with its charge; an id that nobody knows is None."""
+        """OutcomePending, then paid with its charge; an unknown id is None."""
         await ledger.order()
         await ledger.ask()
         first, unknown = ledger.view(payment_of("o1")), ledger.view("nothing")
-        await ledger.tell(first, unknown)
+        await ledger.send(first, unknown)
         pending = PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PENDING, None)
         assert first.answer.result() == PaymentReply(pending)
         assert unknown.answer.result() is None
         await ledger.ended(ledger.one_to_stripe(), charged("o1", "ch_1"))
         second, by_order = ledger.view(payment_of("o1")), ledger.view(order_id="o1")
-        await ledger.tell(second, by_order)
+        await ledger.send(second, by_order)
         paid = PaymentReply(PaymentView(payment_of("o1"), "o1", "user-1", PaymentStatus.PAID, "ch_1"))
         assert second.answer.result() == by_order.answer.result() == paid
 
-    async def test_a_crowd_that_polls_is_one_read(self, ledger: Ledger) -> None:
-        """300 looks at one payment."""
+    async def test_many_requests_for_one_payment_are_one_read(self, ledger: Ledger) -> None:
+        """300 requests to see one payment."""
         await ledger.order()
         await ledger.ask()
         views = [ledger.view(payment_of("o1")) for _ in range(300)]
-        await ledger.tell(*views)
+        await ledger.send(*views)
         assert all(view.answer.done() for view in views)
         assert ledger.store.calls["load_by_payment"] <= 6
 
-    async def test_it_can_not_be_read_now(self, house: World, ledger: Ledger) -> None:
+    async def test_it_can_not_be_read_now(self, stack: World, ledger: Ledger) -> None:
         """F25: 503, for those in the same read too."""
-        house.store.away = "gone"
+        stack.store.away = "gone"
         views = [ledger.view("a"), ledger.view("b")]
-        await ledger.tell(*views)
+        await ledger.send(*views)
         assert {view.answer.result() for view in views} == {Unavailable(Unavailability.STORE_AWAY)}
         assert not ledger.up

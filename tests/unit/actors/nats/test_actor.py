@@ -1,4 +1,4 @@
-"""The NATS actor, as transcripts: what the broker brings, the ledger settles, is acknowledged and is published."""
+"""The NATS actor, as transcripts: events are delivered, settled and acknowledged; effects are published."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ from payment.actors.messages import (
     LedgerMessage,
     NatsMessage,
 )
-from payment.actors.nats.actor import HANDLED_AGAIN_AFTER_S, SAID_NOTHING_S, NatsActor, redelivery_delay_s
+from payment.actors.nats.actor import HANDLE_AGAIN_AFTER_S, REDELIVERY, UNANSWERED_HANG_S, NatsActor
 from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
-from payment.actors.nats.publisher import ASIDE_LONGEST_S, REPUBLISH_LONGEST_S, UNANSWERED_LONGEST_S
+from payment.actors.nats.publisher import ASIDE, REFUSED, UNANSWERED
 from payment.actors.nats.refusal_log import ALARM_AGAIN_AFTER_S, UNANSWERED_ALARM_AFTER_S
 from payment.actors.runtime.mailbox import Mailbox
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_REFUNDED, PublishEvent
@@ -49,7 +49,7 @@ class CountingTransport(FakeTransport):
 
 
 class NatsWorld:
-    """The ledger's end of the mailboxes is in the test's hands."""
+    """The test plays the ledger: it reads the ledger's mailbox and settles."""
 
     def __init__(self, ledger_limit: int = 1_000) -> None:
         self.clock = FakeClock()
@@ -125,7 +125,7 @@ async def world() -> AsyncIterator[NatsWorld]:
 
 
 async def test_an_event_is_acknowledged_only_after_it_is_settled(world: NatsWorld) -> None:
-    """F08: nothing leaves the building before it is on paper."""
+    """F08: no acknowledgement leaves before the write is committed."""
     await world.event(cancel())
     message = await world.arrived()
     assert message.message == OrderCancelled("o1", 1)
@@ -137,7 +137,7 @@ async def test_an_event_is_acknowledged_only_after_it_is_settled(world: NatsWorl
 
 
 async def test_an_event_whose_process_died_before_the_ack_comes_again(world: NatsWorld) -> None:
-    """F08: to the next process, which finds it stale and acknowledges it."""
+    """F08: the next process receives it, finds it stale and acknowledges it."""
     await world.event(cancel())
     await world.messages()
     await world.stop()
@@ -151,7 +151,7 @@ async def test_an_event_whose_process_died_before_the_ack_comes_again(world: Nat
 
 
 async def test_a_redelivery_is_let_pass_while_its_event_is_being_handled(world: NatsWorld) -> None:
-    """F29: one message, and its settling acknowledges the event."""
+    """F29: the ledger gets one message, and settling it acknowledges the event."""
     await world.event(cancel())
     message = await world.arrived()
     await world.clock.advance(world.broker.ack_wait_s + 1)
@@ -161,11 +161,11 @@ async def test_a_redelivery_is_let_pass_while_its_event_is_being_handled(world: 
     assert world.unacknowledged() == 0
 
 
-async def test_an_event_whose_letter_was_lost_is_handled_again(world: NatsWorld) -> None:
-    """L4: a ledger that died may never settle it; redelivered later, it is a message again."""
+async def test_an_event_whose_message_was_lost_is_handled_again(world: NatsWorld) -> None:
+    """L4: a crashed ledger may never settle an event; a later redelivery becomes a message again."""
     await world.event(cancel())
     await world.messages()
-    await world.clock.advance(HANDLED_AGAIN_AFTER_S + world.broker.ack_wait_s)
+    await world.clock.advance(HANDLE_AGAIN_AFTER_S + world.broker.ack_wait_s)
     message = await world.arrived()
     message.settle(Handling.APPLIED)
     await world.clock.settle()
@@ -173,23 +173,23 @@ async def test_an_event_whose_letter_was_lost_is_handled_again(world: NatsWorld)
 
 
 async def test_an_event_cut_off_before_the_ledger_had_room_is_not_taken_for_handled() -> None:
-    """L4: the connection broke while the handler waited; the ledger never had it, so its redelivery counts."""
+    """L4: the connection broke while the handler waited; the ledger has no message, so the redelivery counts."""
     world = await NatsWorld(ledger_limit=1).start()
     await world.event(cancel("1"))
     await world.event(cancel("2"))
     delivery = Delivered(cancel("9"))
-    handler = asyncio.create_task(world.actor._arrived(delivery))
+    handler = asyncio.create_task(world.actor._received(delivery))
     await world.clock.settle()
     handler.cancel()
     await world.clock.settle()
     assert len(await world.messages()) == 2
-    await world.actor._arrived(delivery)
+    await world.actor._received(delivery)
     assert len(await world.messages()) == 1
     await world.stop()
 
 
-async def test_poison_is_acknowledged_after_it_is_kept_and_holds_up_nobody(world: NatsWorld) -> None:
-    """F30: whole, as bytes, with its error; those behind it go on."""
+async def test_an_invalid_event_is_acknowledged_after_it_is_kept_and_holds_up_no_other(world: NatsWorld) -> None:
+    """F30: it is kept with its bytes and its error, and later events are handled."""
     for data in (b"\xff not JSON", cancel("1"), b"{}", cancel("2")):
         await world.event(data)
     messages = await world.messages()
@@ -212,7 +212,7 @@ async def test_poison_is_acknowledged_after_it_is_kept_and_holds_up_nobody(world
 
 
 async def test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can(world: NatsWorld) -> None:
-    """F30: that order can't be paid, or its cancel is lost: the one who is asked finds it by the order's id."""
+    """F30: that order can't be paid, or its cancel is lost: an operator finds it by the order's id."""
     await world.event(b'{"id": "o9", "version": "two", "ticket": {"id": "t"}}')
     await world.event(b"\xff not JSON")
     with capture_logs() as logs:
@@ -232,20 +232,20 @@ async def test_a_dead_letter_is_an_alarm_that_names_the_order_where_it_can(world
     assert 'payment_dead_letters_total{subject="order:cancelled"} 2.0' in shown
 
 
-async def test_a_dead_letter_that_can_be_read_says_why_it_is_one(world: NatsWorld) -> None:
+async def test_a_dead_letter_that_can_be_read_has_a_reason(world: NatsWorld) -> None:
     """F41: its order can't be stored."""
     await world.event(cancel())
     message = await world.arrived()
-    message.error = "the order that it makes can't be stored"
+    error = "the order that it makes can't be stored"
     with capture_logs() as logs:
-        message.settle(Handling.DEAD_LETTER)
+        message.settle(Handling.DEAD_LETTER, error)
         await world.clock.settle()
     (alarm,) = [line for line in logs if line["event"] == "dead_letter_kept"]
-    assert (alarm["order_id"], alarm["error"]) == ("o1", message.error)
+    assert (alarm["order_id"], alarm["error"]) == ("o1", error)
 
 
 async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:
-    """F25: asked for again after 0.5 s, doubling to 5 s; never acknowledged."""
+    """F25: redelivery is requested after 0.5 s, doubling to 5 s; the event is never acknowledged."""
     await world.event(cancel())
     waits = []
     for _ in range(6):
@@ -255,11 +255,11 @@ async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWor
         await world.clock.until(lambda: world.ledger.depth == 1)
         waits.append(world.clock.monotonic() - began)
     assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 5.0, 5.0])
-    assert redelivery_delay_s(10_000) == 5.0
+    assert REDELIVERY.pause_s(10_000) == 5.0
 
 
 async def test_a_full_ledger_is_back_pressure() -> None:
-    """F39: no more is taken from the broker than fits, each subject by itself; waiting is no hang; nothing is lost."""
+    """F39: each subject delivers no more than fits; waiting for room is no hang; no event is lost."""
     world = await NatsWorld(ledger_limit=2).start()
     for number in range(20):
         await world.event(cancel(str(number)))
@@ -270,8 +270,8 @@ async def test_a_full_ledger_is_back_pressure() -> None:
     await world.stop()
 
 
-async def test_a_charge_is_announced_once_and_told(world: NatsWorld) -> None:
-    """F06, F07: with an id of subject and payment; asked for again, the stream drops it."""
+async def test_a_charge_is_published_once_and_reported_to_the_ledger(world: NatsWorld) -> None:
+    """F06, F07: with an id of subject and payment, by which the stream drops a repeated publish."""
     await world.ask(paid())
     assert world.transport.published[0][2] == "payment:created:p1"
     assert await world.messages() == [EffectCompleted(paid().id, EventPublished("o1", paid("1").message_id))]
@@ -281,7 +281,7 @@ async def test_a_charge_is_announced_once_and_told(world: NatsWorld) -> None:
 
 
 async def test_a_publish_without_an_answer_is_made_again_with_its_id(world: NatsWorld) -> None:
-    """F07: it may have been stored; the stream drops the second."""
+    """F07: it may have been stored; the stream drops the repeat."""
     world.broker.lost_answers = 1
     await world.ask(paid())
     assert await world.messages() == []
@@ -297,8 +297,8 @@ async def test_a_payment_and_its_refund_both_arrive(world: NatsWorld) -> None:
     assert len(world.sent()) == len(world.sent(PAYMENT_REFUNDED)) == 1
 
 
-async def test_what_a_broker_that_is_away_does_not_take_goes_out_when_it_is_back_at_once(world: NatsWorld) -> None:
-    """F28: kept, at no more than one try a second, and nobody waits for a delay to end."""
+async def test_an_event_that_a_lost_broker_did_not_take_is_published_when_it_is_back(world: NatsWorld) -> None:
+    """F28: it is kept, tried at most once a second, and published at once when the connection is back."""
     world.broker.go_away()
     await world.clock.settle()
     await world.ask(*(paid(str(number)) for number in range(500)))
@@ -314,7 +314,7 @@ async def test_what_a_broker_that_is_away_does_not_take_goes_out_when_it_is_back
 
 @pytest.mark.parametrize("how", ["refused", "stalled"])
 async def test_a_subject_that_is_not_taken_holds_up_no_other(world: NatsWorld, how: str) -> None:
-    """One subject may be refused, or never answered; the other goes on, and so do all once it is taken."""
+    """One subject is refused, or never answered; the other is published, and both are once the broker takes them."""
     answer = asyncio.Event()
     if how == "refused":
         world.broker.refused[PAYMENT_REFUNDED] = "no stream"
@@ -329,8 +329,8 @@ async def test_a_subject_that_is_not_taken_holds_up_no_other(world: NatsWorld, h
     assert len(await world.messages()) == 300
 
 
-async def test_an_event_asked_for_twice_is_in_hand_once(world: NatsWorld) -> None:
-    """A ledger that was restarted asks again; one end serves for both."""
+async def test_an_effect_that_is_sent_twice_is_in_flight_once(world: NatsWorld) -> None:
+    """A restarted ledger sends the effect again; one publish completes both."""
     world.broker.go_away()
     await world.clock.settle()
     await world.ask(paid(), paid(), paid())
@@ -339,28 +339,28 @@ async def test_an_event_asked_for_twice_is_in_hand_once(world: NatsWorld) -> Non
 
 
 async def test_a_publish_that_no_timeout_ends_is_a_hang(world: NatsWorld) -> None:
-    """F32: a publish that was never answered; a full ledger is none."""
+    """F32: a publish without an answer is one; a full ledger is none."""
     world.transport.stalled[PAYMENT_CREATED] = asyncio.Event()
     await world.ask(paid())
-    await world.clock.advance(SAID_NOTHING_S + 16)
+    await world.clock.advance(UNANSWERED_HANG_S + 16)
     assert world.actor.stuck_for_s() == pytest.approx(16)
 
 
 async def test_a_drain_takes_no_more_events_and_still_acknowledges_and_publishes(world: NatsWorld) -> None:
-    """F33: what is in hand ends; what comes later waits at the broker."""
+    """F33: effects in flight end; later events wait at the broker."""
     await world.event(cancel())
     message = await world.arrived()
     await world.actor.drain()
     await world.event(cancel("2"))
     await world.ask(paid())
     message.settle(Handling.APPLIED)
-    (told,) = await world.messages()
-    assert isinstance(told, EffectCompleted)
+    (reported,) = await world.messages()
+    assert isinstance(reported, EffectCompleted)
     assert (world.unacknowledged(), len(world.sent())) == (0, 1)
 
 
 async def test_each_event_has_one_line(world: NatsWorld) -> None:
-    """What came, what became of it, how long it took; no payload."""
+    """The event, its outcome and its duration; no payload."""
     structlog.reset_defaults()
     get_logger.cache_clear()
     with capture_logs() as lines:
@@ -395,15 +395,15 @@ def lines() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 class TestRefusedPublishes:
-    """F54: the broker is there and takes nothing of a subject: said, alarmed, tried on, and out when it does."""
+    """F54: the broker works and takes no event of a subject: `/readyz`, the alarm, the tries, and the end."""
 
     def why(self, world: NatsWorld) -> str:
         return world.health.view().dependencies["nats"].why or ""
 
-    async def test_it_is_said_after_four_seconds_with_its_reason(
+    async def test_it_is_shown_after_four_seconds_with_its_reason(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: not for a stream that elects a leader; one alarm, with how many events wait; its end is logged."""
+        """F54: not while a stream elects a leader. One alarm with the number of waiting events; its end is logged."""
         world.broker.refused[PAYMENT_CREATED] = "too many channels"
         await world.ask(*(paid(str(number)) for number in range(3)))
         await world.clock.advance(3.5)
@@ -419,7 +419,7 @@ class TestRefusedPublishes:
             "error",
         )
         world.broker.refused.clear()
-        await world.clock.advance(REPUBLISH_LONGEST_S)
+        await world.clock.advance(REFUSED.longest_s)
         assert len(world.sent()) == 3
         assert world.health.is_up(Dependency.NATS)
         assert [line["reason"] for line in lines_of(lines, "dependency_lost")] == [
@@ -429,7 +429,7 @@ class TestRefusedPublishes:
     async def test_it_is_repeated_rarely_and_a_new_reason_at_once(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: a line each ten minutes while it lasts, and one for another reason."""
+        """F54: a line every ten minutes while it lasts, and one for another reason."""
         world.broker.refused[PAYMENT_CREATED] = "full"
         await world.ask(paid())
         await world.clock.advance(ALARM_AGAIN_AFTER_S - 60)
@@ -440,10 +440,10 @@ class TestRefusedPublishes:
         await world.clock.advance(ALARM_AGAIN_AFTER_S)
         assert [line["reason"] for line in lines_of(lines, "publish_refused")] == ["full", "sealed", "full"]
 
-    async def test_acknowledgements_that_never_come_are_said_within_ten_seconds(
+    async def test_missing_acknowledgements_are_shown_within_ten_seconds(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: over a connection that stands; an alarm only after a minute, and tries ever more rarely."""
+        """F54: over a connection that works. The alarm comes only after a minute, and tries become rarer."""
         world.broker.lost_answers = 1_000
         await world.ask(paid())
         await world.clock.advance(9)
@@ -452,12 +452,12 @@ class TestRefusedPublishes:
         await world.clock.advance(UNANSWERED_ALARM_AFTER_S)
         assert len(lines_of(lines, "publish_refused")) == 1
         await world.clock.advance(230)
-        assert len(world.transport.tries) <= 6 + 300 / UNANSWERED_LONGEST_S
+        assert len(world.transport.tries) <= 6 + 300 / UNANSWERED.longest_s
 
-    async def test_one_event_that_is_refused_for_itself_steps_aside(
+    async def test_an_event_that_is_refused_alone_is_set_aside(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F54: the others of its subject go on without a pause, and its order is named."""
+        """F54: the others of its subject are published without a pause, and the alarm names its order."""
         bad = paid("bad")
         world.broker.refused[bad.message_id] = "message size exceeds maximum allowed"
         await world.ask(bad, *(paid(str(number)) for number in range(100)))
@@ -467,10 +467,10 @@ class TestRefusedPublishes:
         for number in range(100, 110):
             await world.ask(paid(str(number)))
         assert len(world.sent()) == 110
-        assert "1 of the events on payment:created refused for themselves: message size" in self.why(world)
+        assert "1 of the events on payment:created are refused alone: message size" in self.why(world)
         assert [line["order_id"] for line in lines_of(lines, "publish_refused")] == ["obad"]
         world.broker.refused.clear()
-        await world.clock.advance(ASIDE_LONGEST_S)
+        await world.clock.advance(ASIDE.longest_s)
         assert len(world.sent()) == 111
         assert world.health.is_up(Dependency.NATS)
 
@@ -487,7 +487,7 @@ class TestRefusedPublishes:
     async def test_a_server_that_refuses_as_it_goes_is_a_lost_connection(
         self, world: NatsWorld, lines: list[MutableMapping[str, Any]]
     ) -> None:
-        """F28: its last answers are no refusal: only what lasts over a connection that stands is one."""
+        """F28: refusals just before a loss do not count: only those that last over a working connection do."""
         world.broker.refused[PAYMENT_CREATED] = "no stream takes it"
         await world.ask(paid())
         world.broker.go_away("the server is shutting down")
@@ -495,7 +495,7 @@ class TestRefusedPublishes:
         assert (self.why(world), lines_of(lines, "publish_refused")) == ("the server is shutting down", [])
 
     async def test_a_subject_stays_degraded_while_the_transport_is_well(self, world: NatsWorld) -> None:
-        """F54: a connection that comes back is no evidence that a refused subject is taken."""
+        """F54: a new connection is no evidence that the broker takes a refused subject."""
         world.broker.refused[PAYMENT_CREATED] = "full"
         await world.ask(paid())
         await world.clock.advance(5)
@@ -507,7 +507,7 @@ class TestRefusedPublishes:
         assert not world.health.is_up(Dependency.NATS)
 
     async def test_the_gauge_shows_what_waits(self, world: NatsWorld) -> None:
-        """0 from the start on, for each subject."""
+        """It is 0 from the start, for each subject."""
 
         def waiting(subject: str) -> float | None:
             return world.metrics.registry.get_sample_value("payment_events_waiting", {"subject": subject})
@@ -522,14 +522,14 @@ class TestRefusedPublishes:
         assert waiting(PAYMENT_CREATED) == 0
 
 
-async def test_what_the_transport_notices_is_logged(world: NatsWorld, lines: list[MutableMapping[str, Any]]) -> None:
+async def test_a_notice_of_the_transport_is_logged(world: NatsWorld, lines: list[MutableMapping[str, Any]]) -> None:
     """An alarm where events were lost, else a line; another reason of an outage is shown and not logged."""
     world.actor.noticed("5 events were removed", alarm=True)
     world.actor.noticed("can't be seen", alarm=False)
     world.actor.disconnected("refused")
     world.actor.reason_changed("wrong password")
-    said = [(line["event"], line["log_level"], line["reason"]) for line in lines]
-    assert said == [
+    shown = [(line["event"], line["log_level"], line["reason"]) for line in lines]
+    assert shown == [
         ("broker_alarm", "error", "5 events were removed"),
         ("broker_notice", "info", "can't be seen"),
         ("dependency_lost", "warning", "refused"),
@@ -538,7 +538,7 @@ async def test_what_the_transport_notices_is_logged(world: NatsWorld, lines: lis
 
 
 class Delivered:
-    """A delivery of no broker."""
+    """A delivery without a broker."""
 
     subject, identity, redelivered = ORDER_CREATED, "x:1", 0
 

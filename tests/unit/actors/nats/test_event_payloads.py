@@ -57,7 +57,7 @@ def reason(data: bytes, subject: str = ORDER_CREATED) -> str:
 
 
 def test_an_order_created_as_the_contract_writes_it() -> None:
-    """Every field of the payload arrives where it belongs."""
+    """Every field of the payload is in its field of the message."""
     assert created() == OrderCreated(
         order_id="507f1f77bcf86cd799439011",
         version=0,
@@ -69,7 +69,7 @@ def test_an_order_created_as_the_contract_writes_it() -> None:
 
 
 def test_an_order_cancelled_as_the_contract_writes_it() -> None:
-    """A cancel needs an id and a version, and nothing that it does not use."""
+    """A cancel needs an id and a version, and no other field."""
     for ticket in ({"ticket": {"id": "t1"}}, {"ticket": None}, {}):
         data = json.dumps({"id": "o1", "version": 7, **ticket}).encode()
         assert parse_event(ORDER_CANCELLED, data, "usd") == OrderCancelled(order_id="o1", version=7)
@@ -91,7 +91,7 @@ def test_an_order_cancelled_as_the_contract_writes_it() -> None:
     ],
 )
 def test_prices_become_exact_amounts(price: str, amount: int) -> None:
-    """The number as it stands in the event counts, not the float nearest to it."""
+    """The number as written in the event counts, not the nearest float."""
     data = event_with().replace(b"19.99", price.encode())
     message = parse_event(ORDER_CREATED, data, "usd")
     assert isinstance(message, OrderCreated)
@@ -111,13 +111,13 @@ def test_prices_become_exact_amounts(price: str, amount: int) -> None:
     ],
 )
 def test_price_and_currency_stand_in_the_ticket_or_at_the_top(changes: Any, amount: int, currency: str) -> None:
-    """Either place will do, and where no currency is named the default counts."""
+    """Either is enough, and without a currency the default counts."""
     message = created(**changes)
     assert (message.amount, message.currency) == (amount, currency)
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-11-22T22:23:46Z", datetime(2026, 11, 22, 22, 23, 46, tzinfo=UTC)),
         ("2026-11-22T22:23Z", datetime(2026, 11, 22, 22, 23, tzinfo=UTC)),
@@ -129,10 +129,10 @@ def test_price_and_currency_stand_in_the_ticket_or_at_the_top(changes: Any, amou
         ("2026-11-22T23:23:46+01", datetime(2026, 11, 22, 22, 23, 46, tzinfo=UTC)),
     ],
 )
-def test_times_are_utc_in_whole_milliseconds(text: str, moment: datetime) -> None:
-    """Any zone and any number of digits; what MongoDB can't keep is cut off, never rounded up."""
+def test_times_are_utc_in_whole_milliseconds(text: str, time: datetime) -> None:
+    """Any zone and any number of digits; digits that MongoDB can't store are cut off, never rounded up."""
     found = created(expiresAt=text).expires_at
-    assert (found, found.tzinfo) == (moment, UTC)
+    assert (found, found.tzinfo) == (time, UTC)
 
 
 BAD_FIELDS = [
@@ -163,12 +163,12 @@ BAD_FIELDS = [
     ("field", "value"), BAD_FIELDS, ids=lambda value: "gone" if value is GONE else repr(value)[:24]
 )
 def test_a_field_that_is_not_as_the_contract_says_is_a_bad_event(field: str, value: object) -> None:
-    """F30: nothing is guessed, and the reason names the field or the price."""
+    """F30: no value is guessed, and the reason names the field or the price."""
     assert field in reason(event_with(**{field: value})) or field in ("ticket", "currency", "price")
 
 
 def test_places_that_disagree_are_a_bad_event() -> None:
-    """Two prices or two currencies of one order: nobody can say which was meant."""
+    """Two prices or two currencies of one order: which one is right is not known."""
     assert "differ" in reason(event_with(price=20))
     assert "differ" in reason(event_with(currency="usd", ticket={"price": 1, "currency": "eur"}))
 
@@ -180,7 +180,7 @@ def test_places_that_disagree_are_a_bad_event() -> None:
 )
 @pytest.mark.parametrize("subject", INCOMING_SUBJECTS)
 def test_what_is_no_json_object_is_a_bad_event(subject: str, data: bytes) -> None:
-    """F30: poison is told from an event by the edge, whatever it is made of."""
+    """F30: the parser recognizes invalid events of every kind."""
     assert reason(data, subject).startswith("the event ")
 
 
@@ -191,24 +191,24 @@ def test_a_malformed_cancel_is_a_bad_event(changes: Any) -> None:
 
 
 def test_other_subjects_are_not_ours() -> None:
-    """An event on a subject that nobody subscribed to is never taken for another."""
+    """An event on a subject without a subscription is never taken for another."""
     reason(event_with(), "ticket:created")
 
 
 def test_a_reason_repeats_nothing_of_the_event() -> None:
-    """The event is kept whole elsewhere; a log line is no place for what strangers write."""
+    """The event is kept whole as a dead letter; text from outside does not belong in a log line."""
     assert "hunter2" not in reason(event_with(currency="hunter2"))
     assert "hunter2" not in reason(event_with(expiresAt="hunter2"))
 
 
 def test_the_largest_version_and_the_longest_id_are_taken() -> None:
-    """The contract's limits are inside."""
+    """The contract's limits are included."""
     message = created(id="x" * 255, version=LARGEST_VERSION)
     assert (len(message.order_id), message.version) == (255, 2**53 - 1)
 
 
 def test_unknown_fields_are_ignored() -> None:
-    """Siblings may add to their events without asking us."""
+    """Peer services may add fields to their events."""
     assert created(extra={"a": [1]}, ticket=EVENT["ticket"] | {"title": "x"}) == created()
 
 
@@ -225,7 +225,7 @@ def test_our_events_are_bare_compact_json() -> None:
 
 
 def test_our_events_about_failures_and_disputes_name_what_they_are_about() -> None:
-    """F44: the refund that failed; the dispute, and how it stands."""
+    """F44: the refund that failed; the dispute and its status."""
     about = {"order_id": "o1", "payment_id": "p1", "stripe_id": "ch_1", "message_id": "m"}
     failed = PublishEvent(subject=PAYMENT_REFUND_FAILED, refund_id="re_1", **about)
     lost = PublishEvent(subject=PAYMENT_DISPUTED, refund_id=None, dispute_id="du_1", status="lost", **about)
@@ -276,7 +276,7 @@ _EVENTS = st.tuples(st.sampled_from(sorted(EVENT)), _JUNK).map(lambda change: ev
 
 @given(st.sampled_from(INCOMING_SUBJECTS), st.binary() | _EVENTS)
 def test_any_event_is_a_message_or_a_bad_event(subject: str, data: bytes) -> None:
-    """Nothing else comes of any bytes, and a message is always fit to be kept."""
+    """Any bytes become one of the two, and a message can always be stored."""
     try:
         message = parse_event(subject, data, "usd")
     except BadEvent:

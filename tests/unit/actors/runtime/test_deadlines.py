@@ -1,4 +1,4 @@
-"""Waiting with an end: the answer, the deadline, or the caller's cancellation, and nothing left running."""
+"""Waits with a deadline end by the answer, the deadline or the caller's cancellation, and leave no task."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from payment.actors.runtime.deadlines import (
     within,
 )
 from tests.support.fakes.clock import FakeClock
-from tests.unit.actors.ledger.scripted import Boom, deaf_until, for_ever
+from tests.unit.actors.runtime.scripted import Boom, deaf_until, for_ever
 
 
 async def answer_after(clock: FakeClock, seconds: float) -> str:
@@ -31,7 +31,7 @@ def others() -> set[asyncio.Task[object]]:
 
 
 async def test_an_answer_in_time_is_returned() -> None:
-    """The deadline leaves no trace on work that meets it."""
+    """Work that meets its deadline is not affected by it."""
     clock = FakeClock()
     assert await clock.drive(within(clock, 2, answer_after(clock, 1))) == "answer"
     await clock.settle()
@@ -40,14 +40,14 @@ async def test_an_answer_in_time_is_returned() -> None:
 
 
 async def test_an_error_in_time_is_raised() -> None:
-    """The work's own error is nobody else's."""
+    """The caller receives the work's own error."""
     clock = FakeClock()
     with pytest.raises(Boom):
         await clock.drive(within(clock, 2, boom()))
 
 
 async def test_work_that_takes_too_long_is_cancelled_and_named() -> None:
-    """The error says which work it was, and the work is over when it is raised."""
+    """The error names the work, which has ended when the error is raised."""
     clock = FakeClock()
     with pytest.raises(DeadlineExceeded, match=r"setup: not done in 2 s"):
         await clock.drive(within(clock, 2, for_ever(), name="setup"))
@@ -56,19 +56,19 @@ async def test_work_that_takes_too_long_is_cancelled_and_named() -> None:
     assert clock.monotonic() == 1_002
 
 
-async def test_work_that_ignores_its_cancellation_is_told_from_work_that_is_over() -> None:
-    """F32: waiting for a loser is bounded too, and the caller learns that it may still act."""
+async def test_work_that_ignores_its_cancellation_raises_another_error() -> None:
+    """F32: the wait for cancelled work is bounded too, and its own error shows that the work may still act."""
     clock = FakeClock()
-    heard = asyncio.Event()
+    released = asyncio.Event()
     with pytest.raises(Lingering):
-        await clock.drive(within(clock, 2, deaf_until(heard), grace_s=3))
+        await clock.drive(within(clock, 2, deaf_until(released), grace_s=3))
     assert clock.monotonic() == 1_005
-    heard.set()
+    released.set()
     await clock.settle()
 
 
 async def test_an_answer_given_as_the_deadline_strikes_counts() -> None:
-    """Work that answers while it is being cancelled has answered."""
+    """Work that returns while it is being cancelled has answered."""
 
     async def reluctant() -> str:
         try:
@@ -82,7 +82,7 @@ async def test_an_answer_given_as_the_deadline_strikes_counts() -> None:
 
 
 async def test_work_cancelled_from_within_does_not_look_like_the_callers_cancellation() -> None:
-    """A caller that saw CancelledError would end without a word."""
+    """A caller that received CancelledError would end without an error."""
 
     async def cancels_itself() -> None:
         raise asyncio.CancelledError
@@ -93,7 +93,7 @@ async def test_work_cancelled_from_within_does_not_look_like_the_callers_cancell
 
 
 async def test_cancelling_the_caller_ends_the_work() -> None:
-    """Neither the work nor its timer outlives who waited."""
+    """Neither the work nor its timer outlives the caller."""
     clock = FakeClock()
     caller = asyncio.create_task(within(clock, 2, for_ever()))
     await clock.settle()
@@ -103,8 +103,8 @@ async def test_cancelling_the_caller_ends_the_work() -> None:
     assert not others()
 
 
-async def test_done_within_cancels_nobody() -> None:
-    """It only looks, until all are done or the time is over."""
+async def test_done_within_cancels_no_task() -> None:
+    """It only waits, until all tasks are done or the time is over."""
     clock = FakeClock()
     quick = asyncio.create_task(answer_after(clock, 1))
     slow = asyncio.create_task(answer_after(clock, 3))
@@ -114,20 +114,20 @@ async def test_done_within_cancels_nobody() -> None:
     assert await done_within(clock, 2, quick, slow) is True
 
 
-async def test_cancel_and_wait_says_whether_all_have_ended() -> None:
-    """Done, cancellable and deaf tasks together."""
+async def test_cancel_and_wait_returns_whether_all_have_ended() -> None:
+    """Tasks that are done, that can be cancelled and that ignore it, together."""
     clock = FakeClock()
-    heard = asyncio.Event()
-    tasks = [asyncio.create_task(work) for work in (asyncio.sleep(0), for_ever(), deaf_until(heard))]
+    released = asyncio.Event()
+    tasks = [asyncio.create_task(work) for work in (asyncio.sleep(0), for_ever(), deaf_until(released))]
     await clock.settle()
     assert await clock.drive(cancel_and_wait(clock, 1, *tasks)) is False
     assert [task.done() for task in tasks] == [True, True, False]
-    heard.set()
+    released.set()
     assert await clock.drive(cancel_and_wait(clock, 1, *tasks)) is True
 
 
 async def test_first_of_ends_the_others_and_raises_their_errors() -> None:
-    """One end is the end of all, and an error is never lost among them."""
+    """When one ends the others are cancelled, and an error of any of them is raised."""
     clock = FakeClock()
     await clock.drive(first_of(answer_after(clock, 1), for_ever()))
     with pytest.raises(Boom):

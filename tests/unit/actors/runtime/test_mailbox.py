@@ -1,4 +1,4 @@
-"""The mailbox: bounded, ordered, and it loses nothing to a cancellation."""
+"""The mailbox is bounded and ordered, and loses no item to a cancellation."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from payment.actors.runtime.mailbox import Mailbox
 
 
 async def test_items_come_out_in_the_order_they_went_in() -> None:
-    """Offered or put, first in is first out."""
+    """First in, first out, by `offer` and by `put`."""
     mailbox: Mailbox[str] = Mailbox("ledger", 3)
     assert mailbox.offer("a")
     await mailbox.put("b")
@@ -17,7 +17,7 @@ async def test_items_come_out_in_the_order_they_went_in() -> None:
 
 
 def test_a_full_mailbox_refuses_at_once_and_stays_as_it_was() -> None:
-    """F39: what does not fit is refused without waiting, and memory stays bounded."""
+    """F39: `offer` refuses without waiting, and memory stays bounded."""
     mailbox: Mailbox[int] = Mailbox("ledger", 2)
     assert [mailbox.offer(n) for n in range(4)] == [True, True, False, False]
     assert (mailbox.depth, mailbox.room, mailbox.limit) == (2, 0, 2)
@@ -26,7 +26,7 @@ def test_a_full_mailbox_refuses_at_once_and_stays_as_it_was() -> None:
 
 
 async def test_put_waits_until_there_is_room() -> None:
-    """F39: who can wait is held back instead of refused."""
+    """F39: a sender that can wait is not refused."""
     mailbox: Mailbox[int] = Mailbox("ledger", 1)
     await mailbox.put(1)
     second = asyncio.create_task(mailbox.put(2))
@@ -38,7 +38,7 @@ async def test_put_waits_until_there_is_room() -> None:
 
 
 async def test_a_cancelled_put_leaves_nothing_behind() -> None:
-    """Who gave up waiting for room has not sent."""
+    """A sender that stopped waiting for room has not sent its item."""
     mailbox: Mailbox[int] = Mailbox("ledger", 1)
     await mailbox.put(1)
     second = asyncio.create_task(mailbox.put(2))
@@ -49,7 +49,7 @@ async def test_a_cancelled_put_leaves_nothing_behind() -> None:
 
 
 async def test_a_reader_cancelled_as_an_item_arrives_does_not_take_it_along() -> None:
-    """F32: an item put in the very turn in which its reader dies is there for the next reader."""
+    """F32: an item that is put in the turn in which its reader is cancelled is left for the next reader."""
     mailbox: Mailbox[int] = Mailbox("ledger", 1)
     reader = asyncio.create_task(mailbox.get())
     await asyncio.sleep(0)
@@ -62,6 +62,6 @@ async def test_a_reader_cancelled_as_an_item_arrives_does_not_take_it_along() ->
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_mailbox_without_a_bound_is_refused(limit: int) -> None:
-    """asyncio reads 0 as "no limit": here it is a mistake."""
+    """asyncio takes 0 for "no limit"; here it is an error."""
     with pytest.raises(ValueError, match="ledger"):
         Mailbox("ledger", limit)

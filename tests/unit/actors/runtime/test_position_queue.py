@@ -1,6 +1,6 @@
 """`payment.actors.runtime.position_queue`: the first position is taken first, and what has left takes no memory."""
 
-from payment.actors.runtime.position_queue import GONE_PLACES_KEPT, PositionQueue
+from payment.actors.runtime.position_queue import STALE_POSITIONS_MAX, PositionQueue
 
 
 def test_the_first_position_is_taken_first_whenever_it_came() -> None:
@@ -23,6 +23,6 @@ def test_members_that_have_left_take_no_memory() -> None:
     for number in range(10, 1_000):
         queue.add((0.0, number), number)
         queue.remove((0.0, number))
-    assert (len(queue), len(queue._places) < 20 + 2 * GONE_PLACES_KEPT) == (10, True)
+    assert (len(queue), len(queue._positions) < 20 + 2 * STALE_POSITIONS_MAX) == (10, True)
     assert [queue.take() for _ in range(10)] == list(range(10))
-    assert queue._places == []
+    assert queue._positions == []

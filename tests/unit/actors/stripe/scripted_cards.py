@@ -114,7 +114,7 @@ class ScriptedCards:
     async def close(self) -> None:
         self.closed = True
 
-    async def _answer(self, kind: str, about: str, plain: Outcome | None) -> Answer:
+    async def _answer(self, kind: str, about: str, plain: Outcome | StripeAccount | None) -> Answer:
         calls = self.checks if kind in CHECKS else self.calls
         calls.append(Call(kind, about, self.clock.monotonic()))
         admitted = kind in CHECKS or self.admits(kind, self.clock.monotonic())

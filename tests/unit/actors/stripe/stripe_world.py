@@ -13,7 +13,7 @@ from payment.actors.messages import (
     LedgerMessage,
     StripeMessage,
 )
-from payment.actors.queue_estimate import QueueEstimate
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
 from payment.actors.runtime.mailbox import Mailbox
 from payment.actors.stripe.actor import StripeActor
 from payment.core.account import StripeAccount
@@ -48,11 +48,11 @@ class StripeWorld:
         self.cards = ScriptedCards(self.clock)
         self.mailbox: Mailbox[StripeMessage] = Mailbox("stripe", 16_000)
         self.ledger: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_limit)
-        self.estimate = QueueEstimate()
+        self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.verdict = AccountCheck(True)
-        """What the ledger says of every account."""
+        """The ledger's answer to every account."""
         self.accounts_seen: list[StripeAccount] = []
         self._ceiling_per_s = ceiling_per_s
         self._received: list[EffectCompleted] = []
@@ -102,21 +102,19 @@ class StripeWorld:
     def prepare(self, name: str = "1", lasts: timedelta = timedelta(hours=1)) -> CreateIntent:
         return CreateIntent(intent(name), self.clock.now() + lasts)
 
-    def cancel_intent(self, name: str = "1", intent_id: str | None = None, **of_intent: bool) -> CancelIntent:
-        return CancelIntent(intent(name, intent_id=intent_id, **of_intent), self.clock.now())
+    def cancel_intent(self, name: str = "1", intent_id: str | None = None) -> CancelIntent:
+        return CancelIntent(intent(name, intent_id=intent_id), self.clock.now())
 
     def release(self, *messages: StripeMessage) -> None:
-        """Offer effects as the ledger does: each confirm has a position in the estimate."""
+        """Offer effects as the ledger does: the mailbox's count is the position of each in the estimate."""
         for message in messages:
             assert self.mailbox.offer(message)
-            if isinstance(message, ConfirmIntent):
-                self.estimate.enter()
 
     def cancel(self, effect: StripeEffect) -> None:
         self.release(CancelEffect(effect.id))
 
     def now_ended(self) -> list[Message]:
-        """What the ledger has received since the last look."""
+        """What the ledger has received since the last call."""
         received: list[Message] = []
         while (message := self.ledger.get_nowait()) is not None:
             if isinstance(message, AccountRead):
@@ -134,7 +132,7 @@ class StripeWorld:
         return self._received
 
     async def until_ended(self, count: int, limit_s: float = 3_600.0) -> list[Message]:
-        """Move time on until the ledger has received `count` ends in all; returns those since the last look."""
+        """Move time on until the ledger has received `count` ends in all; returns those since the last call."""
         before = len(self._received)
         await self.clock.until(lambda: len(self.ended) >= count, limit_s)
         return [each.message for each in self._received[before:]]
@@ -146,7 +144,13 @@ class StripeWorld:
     @property
     def counts(self) -> tuple[int, int]:
         """How many charges the estimate counts before their create, and before their confirm."""
-        return self.estimate.entered - self.estimate.created, self.estimate.queued
+        estimate = self.estimate.latest
+        assert estimate.received == self.mailbox.accepted - self.mailbox.depth
+        return estimate.received - estimate.created, estimate.queued
+
+    def last_wait_s(self) -> float:
+        """How long the message that was released last will wait for its confirm, in seconds, by the estimate."""
+        return self.estimate.latest.wait_s(self.mailbox.accepted)
 
     def alarms(self, event: str) -> float:
         """How often an alarm was given."""
@@ -166,7 +170,7 @@ def paid(name: str = "1") -> IntentSucceeded:
     return IntentSucceeded(f"o{name}", 1, f"pi_{name}_1", ChargeFacts(f"ch_pi_{name}_1"))
 
 
-def looking(name: str = "1", *, intent_id: str | None = "pi_1_1", list_after: datetime = FAR) -> RetrieveIntent:
+def retrieving(name: str = "1", *, intent_id: str | None = "pi_1_1", list_after: datetime = FAR) -> RetrieveIntent:
     return RetrieveIntent(intent(name, intent_id=intent_id, list_after=list_after))
 
 

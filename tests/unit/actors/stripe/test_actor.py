@@ -10,8 +10,8 @@ import pytest
 from msgspec import structs
 
 from payment.actors.stripe.actor import CALL_STUCK_S
-from payment.actors.stripe.queues import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
-from payment.core.effects import ON_THE_WIRE
+from payment.actors.stripe.scheduler import CONFIRM_IN_FLIGHT_LIMIT, CREATE_IN_FLIGHT_LIMIT, OTHERS_IN_FLIGHT_LIMIT
+from payment.core.effects import ON_THE_WIRE, ConfirmIntent
 from payment.core.messages import (
     ActionRequired,
     CardDeclined,
@@ -55,6 +55,7 @@ from tests.unit.actors.stripe.scripted_cards import (
     STORED,
     UNCLEAR,
     UNREACHABLE,
+    Answer,
     Stall,
 )
 from tests.unit.actors.stripe.stripe_world import (
@@ -64,9 +65,9 @@ from tests.unit.actors.stripe.stripe_world import (
     finding_refund,
     intent,
     listing,
-    looking,
     paid,
     refunding,
+    retrieving,
 )
 
 CHARGE = ChargeFacts("ch_1")
@@ -104,15 +105,15 @@ async def test_an_intent_that_is_known_is_confirmed_at_once(world: StripeWorld) 
 
 @pytest.mark.parametrize("status", list(IntentStatus))
 async def test_the_status_of_a_replayed_create_is_no_evidence(world: StripeWorld, status: IntentStatus) -> None:
-    """It is what was stored when the intent was created first: the confirm follows, and says what is so now."""
+    """It is what was stored when the intent was created first: the confirm follows, and shows what is so now."""
     world.cards.script("create", IntentAnswer("pi_1_1", status, CHARGE, replayed=True))
     world.release(world.confirm())
     assert await world.until_ended(1) == [paid()]
     assert world.cards.kinds == ["create", "confirm"]
 
 
-async def test_a_replayed_success_says_so(world: StripeWorld) -> None:
-    """A fact about the past: the ledger looks before it believes that the charge is still there."""
+async def test_a_replayed_success_is_marked_as_replayed(world: StripeWorld) -> None:
+    """A fact about the past: the ledger retrieves the intent before it believes that the charge is still there."""
     world.cards.script("confirm", IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE, replayed=True))
     world.release(world.confirm(send=2))
     assert await world.until_ended(1) == [IntentSucceeded("o1", 1, "pi_1_1", CHARGE, replayed=True)]
@@ -188,7 +189,7 @@ async def test_a_decline_is_reported_with_its_code(world: StripeWorld) -> None:
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
 async def test_other_parameters_under_one_key_alarm_once(world: StripeWorld, kind: str) -> None:
-    """F16: impossible by design; if it is seen, an operator is called, and the key brings nothing else."""
+    """F16: impossible by design; if it happens, an operator is called, and the key brings nothing else."""
     world.cards.script(kind, Unclear("other parameters", stored=True, alarm=True))
     world.release(world.confirm())
     (ended,) = await world.until_ended(1)
@@ -196,15 +197,15 @@ async def test_other_parameters_under_one_key_alarm_once(world: StripeWorld, kin
     assert b'event="idempotency_alarm"} 1.0' in world.metrics.render()
 
 
-async def test_an_unexpected_state_is_looked_at(world: StripeWorld) -> None:
-    """The look is repeated until it is answered, and says which attempt led to it."""
+async def test_after_an_unexpected_state_the_intent_is_retrieved(world: StripeWorld) -> None:
+    """The retrieve is repeated until it is answered, and names the attempt that led to it."""
     world.cards.script("confirm", UnexpectedState("succeeded"))
     world.cards.script("retrieve", UNCLEAR, LOCKED, IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
     world.release(world.confirm())
-    seen = IntentRetrieved(
+    retrieved = IntentRetrieved(
         "o1", 1, "pi_1_1", RetrieveReason.UNEXPECTED_STATE, IntentStatus.SUCCEEDED, CHARGE, attempt=1
     )
-    assert await world.until_ended(1) == [seen]
+    assert await world.until_ended(1) == [retrieved]
     assert world.cards.kinds == ["create", "confirm", "retrieve", "retrieve", "retrieve"]
 
 
@@ -212,7 +213,7 @@ async def test_an_unexpected_state_is_looked_at(world: StripeWorld) -> None:
 async def test_a_confirm_that_was_refused_for_the_state_is_never_called_unsent(
     world: StripeWorld, drained: bool
 ) -> None:
-    """F33: given back while its look waits, it is unclear."""
+    """F33: given back while its retrieve waits, it is unclear."""
     world.cards.script("confirm", UnexpectedState("succeeded"))
     world.cards.script("retrieve", *[LOCKED] * 20)
     world.release(effect := world.confirm())
@@ -291,9 +292,7 @@ async def test_a_drain_between_create_and_confirm_makes_no_confirm(world: Stripe
 @pytest.mark.parametrize(
     "shift", [timedelta(hours=2), timedelta(days=366), timedelta(days=-366), timedelta(minutes=-6)]
 )
-async def test_nothing_is_sent_when_the_clock_says_too_late_or_makes_no_sense(
-    world: StripeWorld, shift: timedelta
-) -> None:
+async def test_nothing_is_sent_when_it_is_too_late_or_the_clock_is_wrong(world: StripeWorld, shift: timedelta) -> None:
     """F34, F38: checked immediately before each send, not when it was queued."""
     world.cards.script("create", NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=5.0))
     world.release(world.confirm())
@@ -334,7 +333,7 @@ async def test_a_create_whose_key_grows_old_while_it_waits_is_preceded_by_a_list
     """F17, F47: Stripe may have forgotten the key by the time that the create may leave."""
     world.cards.away = UNREACHABLE
     soon = world.clock.now() + timedelta(minutes=30)
-    world.release(world.confirm(intent=intent(list_after=soon)), looking("2", intent_id=None, list_after=soon))
+    world.release(world.confirm(intent=intent(list_after=soon)), retrieving("2", intent_id=None, list_after=soon))
     await world.clock.advance(1_700)
     assert "list" not in world.cards.kinds
     await world.clock.advance(200)
@@ -422,28 +421,28 @@ async def test_what_is_cancelled_in_flight_ends_there(world: StripeWorld) -> Non
 # ------------------------------------------------------------------------------------------------ the other effects
 
 
-async def test_a_look_retrieves_the_intent_and_passes_the_handover_on(world: StripeWorld) -> None:
-    """Repeated until it is answered: a look proves something only if it was read."""
+async def test_a_retrieve_reads_the_intent_and_passes_the_handover_on(world: StripeWorld) -> None:
+    """Repeated until it is answered: it proves something only if it was read."""
     handover = Handover("pi_1_1_secret_x", NextAction())
     world.cards.script(
         "retrieve", UNCLEAR, UNREACHABLE, IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION, handover=handover)
     )
-    world.release(looking())
-    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_ACTION)
+    world.release(retrieving())
+    asked = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_ACTION)
     assert await world.until_ended(1) == [asked]
     assert world.ended[0].handover == handover
 
 
-async def test_a_look_at_an_intent_whose_id_is_not_known_creates_it_first(world: StripeWorld) -> None:
+async def test_an_intent_whose_id_is_not_known_is_created_before_it_is_retrieved(world: StripeWorld) -> None:
     """Its create is repeated for as long as it is not answered: it is the same intent every time."""
     world.cards.script("create", UNCLEAR, UNREACHABLE, LOCKED)
-    world.release(looking(intent_id=None))
-    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.LOOK, IntentStatus.REQUIRES_PAYMENT_METHOD)
-    assert await world.until_ended(1) == [seen]
+    world.release(retrieving(intent_id=None))
+    retrieved = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.RECHECK, IntentStatus.REQUIRES_PAYMENT_METHOD)
+    assert await world.until_ended(1) == [retrieved]
     assert world.cards.kinds == ["create"] * 4 + ["retrieve"]
 
 
-async def test_a_cancel_that_is_answered_with_canceled_needs_no_look(world: StripeWorld) -> None:
+async def test_a_cancel_that_is_answered_with_canceled_needs_no_retrieve(world: StripeWorld) -> None:
     """The id comes from the create where it is not known."""
     world.release(world.cancel_intent())
     canceled = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.CANCEL, IntentStatus.CANCELED)
@@ -454,13 +453,13 @@ async def test_a_cancel_that_is_answered_with_canceled_needs_no_look(world: Stri
 @pytest.mark.parametrize(
     "answer", [UnexpectedState("succeeded"), UNCLEAR, IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE)]
 )
-async def test_a_cancel_that_came_to_anything_else_is_followed_by_a_look(world: StripeWorld, answer: Any) -> None:
-    """The error of a cancel is no answer, a look is: whatever it shows."""
+async def test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve(world: StripeWorld, answer: Any) -> None:
+    """The error of a cancel is no evidence, a retrieved intent is: whatever it shows."""
     world.cards.script("cancel", LOCKED, answer)
     world.cards.script("retrieve", IntentAnswer("pi_1_1", IntentStatus.SUCCEEDED, CHARGE))
     world.release(world.cancel_intent("1", "pi_1_1"))
-    seen = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.CANCEL, IntentStatus.SUCCEEDED, CHARGE)
-    assert await world.until_ended(1) == [seen]
+    retrieved = IntentRetrieved("o1", 1, "pi_1_1", RetrieveReason.CANCEL, IntentStatus.SUCCEEDED, CHARGE)
+    assert await world.until_ended(1) == [retrieved]
     assert world.cards.kinds == ["cancel", "cancel", "retrieve"]
 
 
@@ -523,8 +522,8 @@ async def test_turns_are_given_in_the_order_of_the_decisions(world: StripeWorld)
     assert sorted(each.order_id for each in ended[:5]) == [f"ofirst{number}" for number in range(5)]
 
 
-async def test_a_charge_keeps_its_place_from_the_create_queue_to_the_confirm_queue(world: StripeWorld) -> None:
-    """F14: later charges whose intents are known wait behind earlier ones that are ready too."""
+async def test_a_charge_keeps_its_priority_from_the_create_queue_to_the_confirm_queue(world: StripeWorld) -> None:
+    """F14: later charges whose intents are known go after earlier ones that are ready too."""
     hold = NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=3.0)
     world.cards.script("confirm", hold)
     early = [world.confirm(f"early{n}") for n in range(10)]
@@ -541,7 +540,7 @@ async def test_preparing_leaves_only_when_no_other_create_waits(world: StripeWor
     world.release(*(world.prepare(f"p{n}") for n in range(50)))
     await world.clock.settle()
     before = len(world.cards.called("create"))
-    world.release(*(world.confirm(f"c{n}") for n in range(20)), looking("l", intent_id=None))
+    world.release(*(world.confirm(f"c{n}") for n in range(20)), retrieving("l", intent_id=None))
     await world.until_ended(71)
     after = world.cards.called("create")[before:]
     assert after[0] == "intent-l-1"
@@ -559,7 +558,7 @@ async def test_the_estimate_is_of_the_slower_stage(world: StripeWorld) -> None:
     at_once = len(world.cards.called("create"))
     assert at_once in (5, 6)
     assert world.counts == (200 - at_once, 250 - len(world.cards.called("confirm")))
-    last = world.estimate.wait_s(world.estimate.entered)
+    last = world.last_wait_s()
     assert last == pytest.approx(244 / 30, rel=0.05)
     await world.until_ended(250)
     assert world.counts == (0, 0)
@@ -585,7 +584,7 @@ async def test_an_order_that_backs_off_by_itself_lengthens_no_estimate(world: St
     await world.clock.advance(5.0)
     assert (len(world.ended), world.counts) == (0, (0, 0))
     world.release(world.confirm("good"))
-    assert world.estimate.wait_s(world.estimate.entered) == 0.0
+    assert world.last_wait_s() == 0.0
 
 
 async def test_no_endpoint_holds_more_connections_than_its_limit(world: StripeWorld) -> None:
@@ -594,7 +593,7 @@ async def test_no_endpoint_holds_more_connections_than_its_limit(world: StripeWo
     world.release(
         *(world.confirm(f"a{n}") for n in range(300)),
         *(world.known(f"b{n}") for n in range(300)),
-        *(looking(f"c{n}") for n in range(100)),
+        *(retrieving(f"c{n}") for n in range(100)),
         *(world.cancel_intent(f"d{n}", "pi") for n in range(100)),
         *(listing(f"e{n}") for n in range(100)),
         *(refunding(key=f"r{n}") for n in range(100)),
@@ -605,7 +604,7 @@ async def test_no_endpoint_holds_more_connections_than_its_limit(world: StripeWo
     assert {most[kind] for kind in ("retrieve", "cancel", "list", "refund")} == {OTHERS_IN_FLIGHT_LIMIT}
 
 
-# ------------------------------------------------------------------------------------------------- trouble at Stripe
+# ------------------------------------------------------------------------------------------------- outages and refusals
 
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
@@ -629,20 +628,20 @@ async def test_a_refused_key_pauses_all_and_recovers_by_itself(world: StripeWorl
     assert world.stripe_up
 
 
-async def test_a_stripe_that_is_away_is_probed_and_found_again(world: StripeWorld) -> None:
+async def test_a_stripe_that_is_away_gets_one_request_a_second_until_it_is_back(world: StripeWorld) -> None:
     """One request a second for each queue while it is away; it counts as away after 10 s; then all goes on."""
     world.cards.away = UNREACHABLE
-    world.release(*(world.confirm(str(n)) for n in range(40)), *(looking(str(n)) for n in range(40)))
+    world.release(*(world.confirm(str(n)) for n in range(40)), *(retrieving(str(n)) for n in range(40)))
     await world.clock.advance(5)
-    assert world.stripe_up
+    before = world.stripe_up
     sent = Counter(world.cards.kinds)
     await world.clock.advance(20)
-    assert not world.stripe_up
+    assert (before, world.stripe_up) == (True, False)
     assert all(count <= 21 for count in (Counter(world.cards.kinds) - sent).values())
     world.cards.away = None
-    before = world.clock.monotonic()
+    began_s = world.clock.monotonic()
     await world.until_ended(80)
-    assert world.clock.monotonic() - before < 1.0 + 40 / 25 + 1.0
+    assert world.clock.monotonic() - began_s < 1.0 + 40 / 25 + 1.0
 
 
 async def test_a_stripe_that_comes_back_is_noticed_without_traffic(world: StripeWorld) -> None:
@@ -684,7 +683,7 @@ async def test_a_key_that_may_not_refund_stops_no_charge(world: StripeWorld) -> 
     assert world.alarms("request_alarm") == 1
 
 
-async def test_a_refused_key_is_probed_whatever_else_is_owed(world: StripeWorld) -> None:
+async def test_a_refused_key_is_tried_once_a_second_whatever_else_is_pending(world: StripeWorld) -> None:
     """F36: refunds that are refused too do not make the charges hammer Stripe."""
     await world.clock.advance(2)
     world.cards.away = KEY_REFUSED
@@ -701,8 +700,7 @@ async def test_an_entry_that_is_refused_alone_steps_aside(world: StripeWorld, re
     world.release(world.known("bad"), *(world.known(str(n)) for n in range(40)))
     await world.until_ended(40, limit_s=8.0)
     assert world.stripe_up
-    assert world.actor._queues.confirm.limiter.per_s >= 10.0
-    assert world.actor._queues.confirm.limiter.per_s >= 25.0
+    assert world.actor._scheduler.confirm.limiter.per_s >= 25.0
     tries = bad.tries
     await world.clock.advance(60)
     assert 2 <= bad.tries - tries <= 4
@@ -715,14 +713,14 @@ async def test_an_entry_that_is_refused_alone_steps_aside(world: StripeWorld, re
 class NotYetFor:
     """Refuses the confirms of one intent until it is `over`."""
 
-    def __init__(self, world: StripeWorld, intent_id: str, refusal: NotYet) -> None:
+    def __init__(self, world: StripeWorld, refused_id: str, refusal: NotYet) -> None:
         self.tries = 0
         self.over = False
         plain = world.cards.confirm
 
-        async def confirm(request: Any, of: str) -> Any:
-            if of != intent_id or self.over:
-                return await plain(request, of)
+        async def confirm(request: ConfirmIntent, intent_id: str) -> Answer:
+            if intent_id != refused_id or self.over:
+                return await plain(request, intent_id)
             self.tries += 1
             return refusal
 
@@ -762,7 +760,7 @@ async def test_a_drain_ends_what_is_in_flight_and_gives_back_the_rest(world: Str
     stalls = [asyncio.Event(), asyncio.Event()]
     world.cards.script("confirm", Stall(stalls[0]))
     world.cards.script("retrieve", Stall(stalls[1], UNCLEAR))
-    world.release(world.known("1"), looking("2"))
+    world.release(world.known("1"), retrieving("2"))
     await world.clock.advance(0.1)
     world.release(
         world.confirm("3"), world.confirm("4", not_before=world.clock.now() + timedelta(seconds=4)), listing("5")

@@ -9,7 +9,7 @@ from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, RateLimiter
 from payment.core.messages import IntentSucceeded
 from payment.ports.cards import NotYet, Obstacle
 from tests.unit.actors.stripe.scripted_cards import LOCKED
-from tests.unit.actors.stripe.stripe_world import StripeWorld, listing, looking, refunding
+from tests.unit.actors.stripe.stripe_world import StripeWorld, listing, refunding, retrieving
 
 BURST_CHARGES = 3_000
 
@@ -19,8 +19,7 @@ def busy(limiter: RateLimiter, start: float, seconds: float) -> float:
     now = start
     while now < start + seconds:
         now += limiter.wait_s(now)
-        limiter.took(now)
-        limiter.queued(now)
+        limiter.took(now, more_wait=True)
     return now
 
 
@@ -42,8 +41,7 @@ def test_it_does_not_rise_without_a_queue() -> None:
     """Time in which no request waited proves nothing."""
     limiter = RateLimiter(100.0, 0.0)
     for now in range(60):
-        limiter.took(float(now))
-        limiter.idle(float(now))
+        limiter.took(float(now), more_wait=False)
     assert limiter.per_s == 25.0
 
 
@@ -61,8 +59,8 @@ def test_a_refusal_takes_a_third_once_for_all_that_left_together() -> None:
 def test_time_without_a_queue_is_no_time_to_rise_in() -> None:
     """After an idle minute a queue raises the limiter by what it has lasted, not by a second at once."""
     limiter = RateLimiter(100.0, 0.0)
-    limiter.idle(60.0)
-    limiter.queued(60.1)
+    limiter.took(60.0, more_wait=False)
+    limiter.took(60.1, more_wait=True)
     assert limiter.per_s == pytest.approx(25.0 * 1.2**0.1)
 
 
@@ -76,7 +74,7 @@ def test_the_next_request_after_a_refusal_waits_at_the_new_rate() -> None:
 def test_it_rises_fast_to_just_below_the_limit_it_met_then_slowly_and_forgets_it_after_half_a_minute() -> None:
     """A fifth a second up to just below the rate that was refused, half a percent a second from there on."""
     limiter = RateLimiter(100.0, 0.0)
-    limiter.idle(10.0)
+    limiter.took(10.0, more_wait=False)
     limiter.refused(10.0, 9.9, None)
     now = busy(limiter, 10.0, 1.0)
     assert limiter.per_s == pytest.approx(25.0 * 2 / 3 * 1.2, rel=0.02)
@@ -140,20 +138,20 @@ def test_after_an_idle_while_a_few_may_go_at_once() -> None:
     """A fifth of a second's worth, not more."""
     limiter, at_once = RateLimiter(100.0, 0.0), 0
     while limiter.wait_s(100.0) == 0:
-        limiter.took(100.0)
+        limiter.took(100.0, more_wait=False)
         at_once += 1
     assert at_once in (5, 6)
 
 
 def fixed_windows(limit: int) -> Callable[[str, float], bool]:
     """At most `limit` in each second of the clock, for each kind."""
-    seen: dict[tuple[str, int], int] = {}
+    admitted: dict[tuple[str, int], int] = {}
 
     def admits(kind: str, now: float) -> bool:
         window = (kind, int(now))
-        if seen.get(window, 0) >= limit:
+        if admitted.get(window, 0) >= limit:
             return False
-        seen[window] = seen.get(window, 0) + 1
+        admitted[window] = admitted.get(window, 0) + 1
         return True
 
     return admits
@@ -161,10 +159,10 @@ def fixed_windows(limit: int) -> Callable[[str, float], bool]:
 
 def sliding_windows(limit: int) -> Callable[[str, float], bool]:
     """At most `limit` in any second, for each kind."""
-    seen: dict[str, deque[float]] = {}
+    admitted: dict[str, deque[float]] = {}
 
     def admits(kind: str, now: float) -> bool:
-        times = seen.setdefault(kind, deque())
+        times = admitted.setdefault(kind, deque())
         while times and times[0] <= now - 1.0:
             times.popleft()
         if len(times) >= limit:
@@ -213,11 +211,11 @@ async def test_a_429_for_a_lock_does_not_slow_the_queue() -> None:
     world.cards.script("confirm", *[LOCKED] * 5)
     world.release(*(world.confirm(str(n)) for n in range(50)))
     await world.until_ended(50)
-    assert min(world.estimate.creates_per_s, world.estimate.confirms_per_s) >= 25.0
+    assert min(world.estimate.latest.creates_per_s, world.estimate.latest.confirms_per_s) >= 25.0
     await world.stop()
 
 
-async def test_looks_cancels_and_refunds_have_a_share_of_their_own() -> None:
+async def test_retrieves_cancels_and_refunds_have_a_share_of_their_own() -> None:
     """F14: a queue of charges, or their 429, holds up none of them."""
     world = await StripeWorld().start()
     refusal = NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=30.0)
@@ -226,20 +224,20 @@ async def test_looks_cancels_and_refunds_have_a_share_of_their_own() -> None:
     world.release(*(world.confirm(str(n)) for n in range(500)), world.known("k"))
     await world.clock.advance(1)
     before = len(world.ended)
-    world.release(looking("a"), world.cancel_intent("b", "pi_b"), listing("c"), refunding(name="d"))
+    world.release(retrieving("a"), world.cancel_intent("b", "pi_b"), listing("c"), refunding(name="d"))
     await world.until_ended(before + 4, limit_s=1.0)
     await world.stop()
 
 
 async def test_at_the_accounts_limit_each_endpoint_keeps_its_share() -> None:
-    """F14: the account allows little, and 500 creates wait: a look still leaves within a few turns."""
+    """F14: the account allows little, and 500 creates wait: a retrieve still leaves within a few turns."""
     world = await StripeWorld().start()
-    account = world.actor._queues.account
+    account = world.actor._scheduler.account
     account.per_s = account.ceiling_per_s = 4.0
     world.release(*(world.confirm(str(n)) for n in range(500)))
     await world.clock.advance(20)
     sent = len(world.cards.calls)
-    world.release(looking())
+    world.release(retrieving())
     await world.clock.until(lambda: bool(world.cards.called("retrieve")))
     assert len(world.cards.calls) - sent <= 4
     assert len(world.cards.calls) <= 1 + 4 * 21
@@ -249,16 +247,18 @@ async def test_at_the_accounts_limit_each_endpoint_keeps_its_share() -> None:
 async def test_a_refusal_for_the_account_lowers_the_accounts_rate_alone() -> None:
     """And one for the endpoint lowers that of the endpoint alone."""
     world = await StripeWorld().start()
-    queues = world.actor._queues
+    queues = world.actor._scheduler
     world.cards.script("create", NotYet(Obstacle.RATE_LIMITED, "t", account=True))
     world.release(world.confirm("1"))
     await world.until_ended(1)
-    assert (queues.account.per_s, queues.create.limiter.per_s) == (pytest.approx(100 * 2 / 3), 25.0)
+    assert queues.account.per_s == pytest.approx(100 * 2 / 3)
+    assert queues.create.limiter.per_s == 25.0
     world.cards.script("confirm", NotYet(Obstacle.RATE_LIMITED, "t"))
     world.release(world.confirm("2"))
     await world.until_ended(2)
     assert queues.account.per_s == pytest.approx(100 * 2 / 3)
-    assert (queues.create.limiter.per_s, queues.confirm.limiter.per_s) == (25.0, pytest.approx(25 * 2 / 3))
+    assert queues.create.limiter.per_s == 25.0
+    assert queues.confirm.limiter.per_s == pytest.approx(25 * 2 / 3)
     await world.stop()
 
 

@@ -1,6 +1,7 @@
 """No effect released to the Stripe actor is lost or ended twice, and the estimate counts each charge once."""
 
 import asyncio
+import time
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,19 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from payment.actors.messages import EffectCompleted
-from payment.actors.queue_estimate import QueueEstimate
-from payment.actors.stripe.queues import Entry, Queue, Queues
-from payment.actors.stripe.scheduler import OPERATOR_AGAIN_AFTER_S, StripeScheduler
+from payment.actors.queue_estimate import PublishedEstimate, QueueEstimate
+from payment.actors.stripe.rate_limiter import ACCOUNT_START_PER_S, RateLimiter
+from payment.actors.stripe.scheduler import (
+    CONFIRM_IN_FLIGHT_LIMIT,
+    CONNECTIONS_LIMIT,
+    CREATE_IN_FLIGHT_LIMIT,
+    GONE_PRIORITIES_KEPT,
+    OPERATOR_AGAIN_AFTER_S,
+    AwayTime,
+    Entry,
+    Queue,
+    StripeScheduler,
+)
 from payment.core.effects import ConfirmIntent, StripeEffect
 from payment.core.messages import ConfirmUnclear, ConfirmWithheld, IntentStatus, Message
 from payment.ports.cards import Charges, IntentAnswer, NotYet, Obstacle, UnexpectedState
@@ -29,7 +40,7 @@ from tests.unit.actors.stripe.scripted_cards import (
     Stall,
     created,
 )
-from tests.unit.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, looking, paid, refunding
+from tests.unit.actors.stripe.stripe_world import LONG_AGO, StripeWorld, intent, listing, paid, refunding, retrieving
 
 ANSWERS: list[Any] = [
     None,
@@ -47,7 +58,7 @@ LISTS = [None, UNCLEAR, LOCKED, Charges((), pending=True)]
 STATES = [UnexpectedState("t"), IntentAnswer("pi_1_1", IntentStatus.REQUIRES_ACTION)]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["confirm", "known", "old", "later"]), st.integers(1, 4)),
-    st.tuples(st.sampled_from(["prepare", "look", "cancel", "list", "refund"]), st.integers(1, 2)),
+    st.tuples(st.sampled_from(["prepare", "retrieve", "cancel", "list", "refund"]), st.integers(1, 2)),
     st.tuples(st.just("cancelled"), st.integers(1, 4)),
     st.tuples(st.just("pass"), st.integers(1, 40)),
 )
@@ -66,8 +77,8 @@ def effect_of(world: StripeWorld, what: str, name: str, send: int) -> StripeEffe
             return world.confirm(name, send=send, not_before=world.clock.now() + timedelta(seconds=1))
         case "prepare":
             return world.prepare(name)
-        case "look":
-            return looking(name, intent_id=None)
+        case "retrieve":
+            return retrieving(name, intent_id=None)
         case "cancel":
             return world.cancel_intent(name)
         case "list":
@@ -134,7 +145,7 @@ async def played(
         assert effect_id in [each.effect_id for each in world.ended[last_released[effect_id] :]]
     assert set(ended) == set(released)
     assert world.counts == (0, 0)
-    assert not any(world.actor._queues)
+    assert not any(world.actor._scheduler.queues)
     await world.stop()
 
 
@@ -191,13 +202,13 @@ async def test_released_again_in_flight_it_is_sent_after_that_unless_that_settle
 
 
 async def test_the_estimate_survives_a_restart() -> None:
-    """What died with the actor never passes, what was in the mailbox does; looks and cancellations don't count."""
+    """What died with the actor never passes, what was in the mailbox does; retrieves and cancellations don't count."""
     world = await StripeWorld().start()
     world.cards.script("create", Stall(asyncio.Event()))
     world.release(*(world.confirm(str(n)) for n in range(30)))
     await world.clock.settle()
     await world.stop()
-    world.release(looking("7"), world.confirm("100"), world.prepare("8"))
+    world.release(retrieving("7"), world.confirm("100"), world.prepare("8"))
     world.cancel(world.confirm("1"))
     await world.start()
     await world.clock.advance(60)
@@ -208,21 +219,23 @@ async def test_the_estimate_survives_a_restart() -> None:
 class Bench:
     """A scheduler by itself: what it ended, and which delays it wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate_ceiling_per_s: float = 100.0) -> None:
         self.clock = FakeClock()
         self.ends: list[EffectCompleted] = []
         self.delays_s: list[float] = []
-        self.queues = Queues(100.0, 0.0)
+        self.estimate = PublishedEstimate(QueueEstimate(25.0, 25.0))
         self.checks_wanted: list[str] = []
-        self.away_s = 0.0
+        self.away = AwayTime(self.clock.monotonic())
+        self.away.end(self.clock.monotonic())
         self.scheduler = StripeScheduler(
-            self.queues,
-            QueueEstimate(),
+            rate_ceiling_per_s,
+            self.estimate,
+            0,
             self.clock,
             lambda _entry, _sleep, delay_s: self.delays_s.append(delay_s),
             self.ends.append,
             lambda entry: self.checks_wanted.append(entry.step.value),
-            lambda: self.away_s,
+            self.away,
         )
         self.scheduler.held = False
 
@@ -231,24 +244,24 @@ class Bench:
         return [each.message for each in self.ends]
 
     def release(self, name: str, **fields: Any) -> ConfirmIntent:
-        """Release a confirm whose intent is known."""
+        """Release a confirm, by default one whose intent is known."""
         now = self.clock.now()
-        effect = StripeWorld().known(name, issued_at=now, not_before=now, not_after=now + timedelta(hours=1), **fields)
-        self.scheduler.released(effect)
+        known = StripeWorld().known(name, issued_at=now, not_before=now, not_after=now + timedelta(hours=1))
+        effect = structs.replace(known, **fields)
+        self.scheduler.release(effect)
         return effect
 
     def take(self, queue: Queue | None = None) -> Entry:
         """The first entry of a queue, of confirms by default, has its turn."""
-        entry = self.queues.take(queue or self.queues.confirm, 0.0)
-        self.scheduler.took(entry, 0.0)
-        return entry
+        return self.scheduler.take(queue or self.scheduler.confirm, self.clock.monotonic())
+
+    def put_back(self, entry: Entry) -> None:
+        """At its turn it may not be sent."""
+        self.scheduler.put_back(self.scheduler.queue_of[entry.step], entry)
 
     def ended(self, entry: Entry, outcome: Any) -> None:
-        """Its call has ended."""
-        queue = self.queues.of(entry)
-        queue.returned()
-        entry.sent_at = None
-        self.scheduler.call_ended(queue, entry, outcome)
+        """Its call has ended at once."""
+        self.scheduler.call_ended(self.scheduler.queue_of[entry.step], entry, outcome, 0.0)
 
 
 def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> None:
@@ -256,26 +269,25 @@ def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> Non
     bench = Bench()
     effect = bench.release("1")
     entry = bench.take()
-    assert bench.scheduler.may_leave(entry)
-    bench.scheduler.cancelled(effect.id)
-    assert not bench.scheduler.may_leave(entry)
+    assert bench.scheduler.may_send(entry)
+    bench.scheduler.cancel(effect.id)
+    assert not bench.scheduler.may_send(entry)
     bench = Bench()
     bench.release("1")
     entry = bench.take()
     bench.scheduler.close()
-    assert (bench.scheduler.may_leave(entry), bench.ends) == (False, [])
+    assert (bench.scheduler.may_send(entry), bench.ends) == (False, [])
 
 
 def test_nothing_leaves_while_the_database_is_not_known_to_be_the_keys_account() -> None:
-    """F48: it keeps its place, and has its turn again later."""
+    """F48: it keeps its priority, and has its turn again later."""
     bench = Bench()
     bench.release("1")
     entry = bench.take()
     bench.scheduler.held = True
-    assert not bench.scheduler.may_leave(entry)
-    entry.sent_at = None
-    bench.scheduler.not_sent(entry)
-    assert (len(bench.queues.confirm), bench.ends) == (1, [])
+    assert not bench.scheduler.may_send(entry)
+    bench.put_back(entry)
+    assert (len(bench.scheduler.confirm), bench.ends) == (1, [])
 
 
 def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
@@ -284,9 +296,8 @@ def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
     bench.release("1")
     entry = bench.take()
     bench.clock.jump(timedelta(seconds=-3))
-    assert not bench.scheduler.may_leave(entry)
-    entry.sent_at = None
-    bench.scheduler.not_sent(entry)
+    assert not bench.scheduler.may_send(entry)
+    bench.put_back(entry)
     assert (bench.delays_s, bench.ends) == ([3.0], [])
 
 
@@ -308,10 +319,10 @@ def test_what_did_nothing_is_not_repeated_once_it_is_pending_no_longer(
     if drained:
         bench.scheduler.close()
     else:
-        bench.scheduler.cancelled(effect.id)
+        bench.scheduler.cancel(effect.id)
     bench.ended(entry, NotYet(obstacle, "t"))
     assert bench.messages == [message]
-    assert (len(bench.scheduler), len(bench.queues.confirm)) == (0, 0)
+    assert (len(bench.scheduler), len(bench.scheduler.confirm)) == (0, 0)
 
 
 def test_a_repetition_waits_as_long_as_stripe_wishes() -> None:
@@ -321,9 +332,9 @@ def test_a_repetition_waits_as_long_as_stripe_wishes() -> None:
     entry = bench.take()
     bench.ended(entry, NotYet(Obstacle.LOCKED, "t", retry_after_s=9.0))
     for _ in range(6):
-        bench.scheduler.woken(entry, entry.sleeps)
+        bench.scheduler.wake(entry, entry.sleeps)
         bench.ended(bench.take(), LOCKED)
-    bench.scheduler.woken(entry, entry.sleeps)
+    bench.scheduler.wake(entry, entry.sleeps)
     bench.ended(bench.take(), NotYet(Obstacle.KEY_REFUSED, "t", alarm=True))
     assert bench.delays_s == [9.0, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0, OPERATOR_AGAIN_AFTER_S]
 
@@ -335,10 +346,10 @@ def test_only_the_last_sleep_of_an_entry_wakes_it() -> None:
     entry = bench.take()
     bench.ended(entry, LOCKED)
     first_sleep = entry.sleeps
-    bench.scheduler.released(structs.replace(effect, send=2))
+    bench.scheduler.release(structs.replace(effect, send=2))
     bench.take()
-    bench.scheduler.woken(entry, first_sleep)
-    assert len(bench.queues.confirm) == 0
+    bench.scheduler.wake(entry, first_sleep)
+    assert len(bench.scheduler.confirm) == 0
 
 
 def refused_twice(bench: Bench) -> Entry:
@@ -348,7 +359,7 @@ def refused_twice(bench: Bench) -> Entry:
     for _ in range(2):
         bench.ended(entry := bench.take(), KEY_REFUSED)
         assert entry.effect.order_id == "o1"
-    assert len(bench.queues.confirm) == 1
+    assert len(bench.scheduler.confirm) == 1
     return entry
 
 
@@ -359,8 +370,8 @@ def test_a_refusal_of_another_entry_decides_nothing_about_one_aside() -> None:
     for _ in range(2):
         bench.ended(two := bench.take(), KEY_REFUSED)
         assert two is not one
-    assert (len(bench.queues.confirm), bench.checks_wanted) == (0, ["confirm"])
-    bench.scheduler.checked(bench.queues.confirm, answered=False)
+    assert (len(bench.scheduler.confirm), bench.checks_wanted) == (0, ["confirm"])
+    bench.scheduler.checked("confirm", answered=False)
     assert (bench.take(), bench.take(), one.alone, bench.delays_s) == (one, two, False, [])
 
 
@@ -371,7 +382,7 @@ def test_an_entry_aside_is_refused_alone_once_another_was_answered_and_backs_off
     bench.ended(bench.take(), created("2"))
     assert one.alone
     for _ in range(4):
-        bench.scheduler.woken(one, one.sleeps)
+        bench.scheduler.wake(one, one.sleeps)
         bench.ended(bench.take(), KEY_REFUSED)
     bench.release("3")
     assert bench.take().effect.order_id == "o3"
@@ -382,32 +393,31 @@ def test_an_entry_aside_waits_for_a_check_where_no_other_is_left_to_be_tried() -
     """The next one was cancelled meanwhile. If Stripe answers the check, the entry is refused alone."""
     bench = Bench()
     one = refused_twice(bench)
-    bench.scheduler.cancelled("confirm:o2:1")
+    bench.scheduler.cancel("confirm:o2:1")
     bench.scheduler.tick()
     assert bench.checks_wanted == ["confirm"]
-    bench.scheduler.checked(bench.queues.confirm, answered=True)
-    assert (one.alone, bench.delays_s, len(bench.queues.confirm)) == (True, [1.0], 0)
+    bench.scheduler.checked("confirm", answered=True)
+    assert (one.alone, bench.delays_s, len(bench.scheduler.confirm)) == (True, [1.0], 0)
 
 
 def test_an_entry_that_was_released_again_meanwhile_is_no_longer_aside() -> None:
     """Its newer release has its own way in."""
     bench = Bench()
     one = refused_twice(bench)
-    bench.scheduler.released(structs.replace(one.effect, send=2))
-    bench.scheduler.checked(bench.queues.confirm, answered=True)
-    assert (one.alone, len(bench.queues.confirm)) == (False, 2)
+    bench.scheduler.release(structs.replace(one.effect, send=2))
+    bench.scheduler.checked("confirm", answered=True)
+    assert (one.alone, len(bench.scheduler.confirm)) == (False, 2)
 
 
 def test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_alone() -> None:
-    """F14, F31: nobody else is slower for an order that Stripe answers 429 always."""
+    """F14, F31: no other order is slower for one that Stripe answers 429 always."""
     bench = Bench()
-    limiter = bench.queues.confirm.limiter
+    limiter = bench.scheduler.confirm.limiter
     bench.release("1")
     bench.release("2")
     for _ in range(2):
         one = bench.take()
-        limiter.refused(10.0, 9.9, None)
-        one.refused_for_the_rate(limiter)
+        bench.scheduler.slow_down(bench.scheduler.confirm, one, bench.clock.monotonic(), RATE_LIMITED)
         bench.ended(one, RATE_LIMITED)
     assert limiter.per_s < 25.0
     bench.ended(bench.take(), created("2"))
@@ -417,26 +427,27 @@ def test_a_fall_of_the_rate_is_taken_back_if_all_that_it_stands_for_are_refused_
 def test_a_fall_of_the_rate_stands_where_what_was_refused_is_answered_later() -> None:
     """F14: then the rate was too high."""
     bench = Bench()
-    limiter = bench.queues.confirm.limiter
+    limiter = bench.scheduler.confirm.limiter
     bench.release("1")
     one = bench.take()
-    limiter.refused(10.0, 9.9, None)
-    one.refused_for_the_rate(limiter)
+    bench.scheduler.slow_down(bench.scheduler.confirm, one, bench.clock.monotonic(), RATE_LIMITED)
     bench.ended(one, RATE_LIMITED)
     bench.ended(bench.take(), created("1"))
     assert limiter.per_s == pytest.approx(25.0 * 2 / 3)
 
 
 def test_time_while_stripe_is_away_and_sleep_that_it_caused_are_its_own() -> None:
-    """They are told apart from the time in our queue; what a call takes is in neither."""
+    """They are kept apart from the time in our queue; what a call takes is in neither."""
     bench = Bench()
     bench.release("1")
-    bench.away_s = 2.0
+    bench.away.since = bench.clock.monotonic() - 2.0
+    bench.away.end(bench.clock.monotonic())
     entry = bench.take()
-    bench.away_s = 10.0  # during its call
+    bench.away.since = bench.clock.monotonic() - 8.0
+    bench.away.end(bench.clock.monotonic())  # during its call
     bench.ended(entry, LOCKED)
     bench.clock.oversleep(0.25)
-    bench.scheduler.woken(entry, entry.sleeps)
+    bench.scheduler.wake(entry, entry.sleeps)
     bench.ended(bench.take(), created("1"))
     assert bench.ends[0].away_ms == pytest.approx(2_250.0)
 
@@ -445,10 +456,10 @@ def test_an_entry_aside_is_given_back_like_any_other() -> None:
     """F20: and it is in no queue after that."""
     bench = Bench()
     one = refused_twice(bench)
-    bench.scheduler.cancelled(one.effect.id)
+    bench.scheduler.cancel(one.effect.id)
     assert bench.messages == [ConfirmWithheld("o1", 1, 1, 1, "pi_1_1")]
     bench.ended(bench.take(), UNCLEAR)
-    assert len(bench.queues.confirm) == 0
+    assert len(bench.scheduler.confirm) == 0
 
 
 async def test_a_drain_waits_until_the_ledger_has_every_end() -> None:
@@ -464,3 +475,111 @@ async def test_a_drain_waits_until_the_ledger_has_every_end() -> None:
     world.now_ended()
     assert len(world.ended) == 3
     await world.stop()
+
+
+# ------------------------------------------------------------------------------------------------- queues and estimate
+
+
+def a_queue(limit: int = 100) -> Queue:
+    return Queue("list", RateLimiter(100.0, 0.0), limit)
+
+
+def an_entry(number: int) -> Entry:
+    return Entry(listing(str(number)), (0.0, number), 0.0)
+
+
+def test_first_come_first_served_also_for_those_that_have_to_go_again() -> None:
+    """F14: an entry that was refused for the rate keeps its priority."""
+    queue = a_queue()
+    for number in (3, 1, 2, 4):
+        queue.add(an_entry(number))
+    first = queue.take()
+    assert (first.priority[1], len(queue)) == (1, 3)
+    queue.add(first)
+    assert [queue.take().priority[1] for _ in range(4)] == [1, 2, 3, 4]
+    assert not queue.may_go.is_set()
+
+
+def test_what_was_taken_out_has_no_turn_unless_it_comes_again() -> None:
+    """Taken out and put in again it has one turn, by its own priority."""
+    queue = a_queue()
+    one, two = an_entry(1), an_entry(2)
+    queue.add(one)
+    queue.add(two)
+    queue.remove(one)
+    queue.remove(one)
+    assert len(queue) == 1
+    queue.add(one)
+    assert [queue.take().priority[1], queue.take().priority[1]] == [1, 2]
+    queue.remove(two)
+    assert (queue.may_go.is_set(), len(queue)) == (False, 0)
+
+
+def test_no_more_than_the_limit_are_in_flight() -> None:
+    """F39: a Stripe that hangs holds a bounded number of connections."""
+    bench = Bench()
+    bench.scheduler.confirm.in_flight_limit = 2
+    for number in range(3):
+        bench.release(str(number))
+    one = bench.take()
+    bench.take()
+    assert not bench.scheduler.confirm.may_go.is_set()
+    bench.ended(one, created("0"))
+    assert bench.scheduler.confirm.may_go.is_set()
+
+
+def test_thousands_may_leave_a_queue_at_once() -> None:
+    """F33: a drain of a full queue takes little time, and what is gone takes no room."""
+    queue, entries = a_queue(), [an_entry(number) for number in range(12_000)]
+    for each in entries:
+        queue.add(each)
+    began = time.process_time()
+    for each in reversed(entries):
+        queue.remove(each)
+    assert time.process_time() - began < 1.0
+    assert len(queue) == 0
+    assert len(queue._heap) <= GONE_PRIORITIES_KEPT
+
+
+def test_the_connections_are_enough_for_every_queue_at_its_limit() -> None:
+    """And for the check: a call never waits for a connection behind its rate limiter."""
+    scheduler = Bench().scheduler
+    assert sum(queue.in_flight_limit for queue in scheduler.queues) + 1 == CONNECTIONS_LIMIT
+    assert (scheduler.create.in_flight_limit, scheduler.confirm.in_flight_limit) == (
+        CREATE_IN_FLIGHT_LIMIT,
+        CONFIRM_IN_FLIGHT_LIMIT,
+    )
+    assert [queue.kind for queue in scheduler.queues] == ["create", "confirm", "retrieve", "cancel", "list", "refund"]
+
+
+@pytest.mark.parametrize(("ceiling_per_s", "account_ceiling_per_s"), [(25.0, 100.0), (100.0, 100.0), (400.0, 400.0)])
+def test_the_account_starts_at_what_every_live_account_has(ceiling_per_s: float, account_ceiling_per_s: float) -> None:
+    """It may rise above that only where the operator's setting allows it to the endpoints."""
+    scheduler = Bench(ceiling_per_s).scheduler
+    assert (scheduler.account.per_s, scheduler.account.ceiling_per_s) == (ACCOUNT_START_PER_S, account_ceiling_per_s)
+    assert {queue.limiter.per_s for queue in scheduler.queues} == {25.0}
+
+
+def test_creates_and_confirms_share_the_accounts_rate_while_both_wait() -> None:
+    """With no create waiting, confirms have it to themselves."""
+    bench = Bench()
+    bench.scheduler.create.limiter.per_s = bench.scheduler.confirm.limiter.per_s = 80.0
+    for name, per_s in (("1", 80.0), ("2", 80.0), ("3", 50.0)):
+        bench.release(name, **({} if name == "1" else {"intent": intent(name)}))
+        assert (bench.estimate.latest.creates_per_s, bench.estimate.latest.confirms_per_s) == (per_s, per_s)
+
+
+def test_a_turn_counts_for_the_endpoint_and_for_the_account() -> None:
+    """While anything waits the account's rate may rise."""
+    bench = Bench(400.0)
+    queue, account = bench.scheduler.create, bench.scheduler.account
+    for number in range(100):
+        bench.release(str(number), intent=intent(str(number)))
+    began = now = bench.clock.monotonic()
+    for _ in range(60):
+        now += max(queue.limiter.wait_s(now), account.wait_s(now))
+        bench.scheduler.take(queue, now)
+    assert account.per_s == pytest.approx(100.0 * 1.2 ** (now - began), rel=0.01)
+    for _ in range(40):
+        bench.scheduler.take(queue, now)
+    assert account.wait_s(now) > 0

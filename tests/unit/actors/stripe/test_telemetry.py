@@ -5,16 +5,24 @@ from typing import Any
 import pytest
 
 from payment.actors.messages import AccountCheck
-from payment.actors.stripe.queues import Entry
-from payment.actors.stripe.telemetry import CHECK, SILENT_KIND_REMEMBERED_S, SILENT_REMEMBERED_LIMIT, StripeTelemetry
+from payment.actors.stripe.outcomes import CallStep, Outcome
+from payment.actors.stripe.scheduler import Entry
+from payment.actors.stripe.telemetry import (
+    CHECK,
+    SILENT_KIND_REMEMBERED_S,
+    SILENT_REMEMBERED_LIMIT,
+    StripeTelemetry,
+    alarm_of,
+)
 from payment.core.effects import StripeEffect
-from payment.core.messages import Failure
+from payment.core.messages import Failure, RefusalReason
 from payment.ops.health import Dependency, Health, Status
+from payment.ops.log_schema import Event
 from payment.ops.metrics import Metrics
-from payment.ports.cards import Declined, NotYet, Obstacle, Unclear
+from payment.ports.cards import Declined, NotYet, Obstacle, Refused, Unclear
 from tests.support.fakes.clock import FakeClock
 from tests.unit.actors.stripe.scripted_cards import KEY_REFUSED, UNCLEAR, UNREACHABLE
-from tests.unit.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, looking, refunding
+from tests.unit.actors.stripe.stripe_world import StripeWorld, finding_refund, listing, refunding, retrieving
 from tests.unit.ops.capture import Log
 from tests.unit.ops.conftest import log_as_it_was
 
@@ -42,6 +50,9 @@ class Bench:
         self.clock.oversleep(60.0)
         self.telemetry.observe(UNCLEAR, "confirm", 8.0)
 
+    def away_s(self) -> float:
+        return self.telemetry.away.total_s(self.clock.monotonic())
+
     def alarms(self) -> list[Any]:
         return [line["order_id"] for line in self.log.lines if line["event"] == "request_alarm"]
 
@@ -58,11 +69,11 @@ def charge(name: str, send: int = 1) -> StripeEffect:
     return StripeWorld().known(name, send=send)
 
 
-def test_an_order_without_answers_says_nothing_of_a_stripe_that_answers_others(bench: Bench) -> None:
+def test_an_order_without_answers_proves_nothing_of_a_stripe_that_answers_others(bench: Bench) -> None:
     """F31: its first silence counts, and each one without an answer to another call since."""
     for order in ("a", "b", "c", "d", "a"):
         bench.telemetry.observe(UNCLEAR, "create", 0.0, order)
-    assert bench.telemetry.silent, "Stripe has answered nothing since a's first one"
+    assert bench.telemetry.suspends("confirm"), "Stripe has answered nothing since a's first one"
     bench.clock.oversleep(1.0)
     bench.telemetry.observe(None, "confirm", 0.0, "good")
     for order in "abcd":
@@ -85,13 +96,13 @@ def test_orders_without_answers_are_remembered_up_to_a_bound(bench: Bench) -> No
 
 
 def test_an_unclear_charge_is_logged_once_for_each_attempt(bench: Bench) -> None:
-    """F09: however often it is sent; and a look that was not answered is none."""
-    bench.unclear(charge("1"), charge("1", 2), charge("2"), charge("1", 3), looking("3"), refunding())
+    """F09: however often it is sent; and a retrieve that was not answered is none."""
+    bench.unclear(charge("1"), charge("1", 2), charge("2"), charge("1", 3), retrieving("3"), refunding())
     assert bench.logged() == [("o1", 1), ("o2", 1)]
 
 
-def test_while_stripe_is_lost_no_charge_has_a_line_of_its_own(bench: Bench) -> None:
-    """F10: one line when it goes, not a line a retry; afterwards each is news again."""
+def test_while_stripe_is_lost_no_unclear_charge_is_logged_at_info(bench: Bench) -> None:
+    """F10: one log record when it goes, not one for each retry; afterwards each is logged again."""
     bench.hang()
     bench.unclear(charge("1"), charge("2"))
     assert bench.logged() == []
@@ -109,7 +120,7 @@ def test_what_is_remembered_is_bounded(bench: Bench) -> None:
 def test_an_alarm_is_given_once_for_an_entry_and_shows_no_secret(bench: Bench) -> None:
     """F36, F16: what has to be changed, of which order; never the instrument."""
     wrong = NotYet(Obstacle.KEY_REFUSED, "an intent of another account", alarm=True)
-    for effect in (charge("1"), refunding(), looking(), listing(), finding_refund()):
+    for effect in (charge("1"), refunding(), retrieving(), listing(), finding_refund()):
         entry = Entry(effect, (0.0, 1), 0.0)
         bench.telemetry.call_ended("confirm", entry, wrong, 10.0)
         bench.telemetry.call_ended("confirm", entry, wrong, 10.0)
@@ -140,11 +151,11 @@ def test_calls_are_counted_by_endpoint_and_ending(bench: Bench) -> None:
         (Unclear("t", stored=True), "create", True),
     ],
 )
-def test_a_call_alone_says_nothing_about_all_charges(bench: Bench, outcome: Any, kind: str, up: bool) -> None:
+def test_a_call_alone_proves_nothing_about_all_charges(bench: Bench, outcome: Any, kind: str, up: bool) -> None:
     """F36: it may be refused alone: the check that follows it decides. Nor does silence of less than ten seconds."""
     bench.telemetry.observe(outcome, kind)
     assert bench.health.is_up(Dependency.STRIPE) is up
-    assert bench.telemetry.only_probes("confirm") is not up
+    assert bench.telemetry.suspends("confirm") is not up
 
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
@@ -159,17 +170,17 @@ def test_only_its_own_kind_of_call_clears_a_permission_that_is_missing(bench: Be
         bench.telemetry.permission("retrieve", None)
         assert bench.health.status is Status.UNAVAILABLE
     assert f"may not {kind}" in (bench.health.view().dependencies["stripe"].why or "")
-    assert (bench.telemetry.refused_kinds, bench.telemetry.only_probes(kind)) == ([kind], True)
+    assert (bench.telemetry.refused_kinds, bench.telemetry.suspends(kind)) == ([kind], True)
     bench.telemetry.observe(NotYet(Obstacle.LOCKED, "t"), kind)
-    assert not bench.telemetry.well
+    before = bench.telemetry.well
     bench.telemetry.observe(Unclear("t", stored=True), kind)
-    assert bench.telemetry.well
+    assert (before, bench.telemetry.well) == (False, True)
     lost = [line for line in bench.log.lines if line["event"] == "dependency_lost"]
     assert len(lost) == 1
 
 
 def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Bench) -> None:
-    """F09: every confirm times out, and the check answers: degraded, in words, until a confirm is answered."""
+    """F09: every confirm times out, and the check answers: degraded, with the reason, until a confirm is answered."""
     bench.telemetry.observe(None, CHECK)
     for order_id in ("o1", "o2"):
         bench.clock.oversleep(8.0)
@@ -184,7 +195,7 @@ def test_a_kind_of_call_without_an_answer_is_not_hidden_by_the_others(bench: Ben
     assert len([line for line in bench.log.lines if line["event"] == "dependency_lost"]) == 1
 
 
-def test_a_kind_of_call_that_is_made_no_more_is_not_said_to_be_silent(bench: Bench) -> None:
+def test_a_kind_of_call_that_is_made_no_more_is_not_reported_as_silent(bench: Bench) -> None:
     """The order has expired: nothing is known of confirms, and one lost answer is no silence."""
     bench.telemetry.observe(UNCLEAR, "confirm", 8.0, "o1")
     bench.telemetry.observe(None, CHECK)
@@ -249,25 +260,46 @@ def test_an_order_that_is_refused_alone_is_named_and_seldom_again(bench: Bench) 
 
 def test_the_time_without_stripe_is_added_up(bench: Bench) -> None:
     """From the beginning of the first call without an answer to the next answer; and while our key is refused."""
-    began = bench.telemetry.away_s()
+    began = bench.away_s()
     bench.clock.oversleep(8.0)
     bench.telemetry.observe(UNCLEAR, "confirm", 8.0)
     bench.clock.oversleep(2.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    assert bench.away_s() - began == pytest.approx(10.0)
     bench.telemetry.observe(None, CHECK)
     bench.clock.oversleep(100.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(10.0)
+    assert bench.away_s() - began == pytest.approx(10.0)
     bench.telemetry.permission("create", KEY_REFUSED)
     bench.clock.oversleep(3.0)
-    assert bench.telemetry.away_s() - began == pytest.approx(13.0)
+    assert bench.away_s() - began == pytest.approx(13.0)
 
 
-def test_what_stripe_says_of_one_order_is_kept_until_it_settles_that(bench: Bench) -> None:
-    """F31: the line of a stuck order has it, although Stripe is well otherwise."""
+def test_stripes_message_about_one_order_is_kept_until_that_order_is_answered(bench: Bench) -> None:
+    """F31: the log of a stuck order shows it, although Stripe is well otherwise."""
     entry = Entry(charge("1"), (0.0, 1), 0.0)
     bench.telemetry.call_ended("confirm", entry, KEY_REFUSED, 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") == KEY_REFUSED.text
+    assert bench.health.order_note(Dependency.STRIPE, "o1") == KEY_REFUSED.text
     bench.telemetry.call_ended("confirm", entry, UNCLEAR, 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") == UNCLEAR.text
+    assert bench.health.order_note(Dependency.STRIPE, "o1") == UNCLEAR.text
     bench.telemetry.call_ended("confirm", entry, Declined(Failure("card_declined", None, "No.")), 5.0)
-    assert bench.health.last_words(Dependency.STRIPE, "o1") is None
+    assert bench.health.order_note(Dependency.STRIPE, "o1") is None
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "alarm"),
+    [
+        (CallStep.CONFIRM, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.REQUEST, "t"), Event.REQUEST_ALARM),
+        (CallStep.CREATE, Refused(RefusalReason.AMOUNT, "t"), None),
+        (CallStep.CREATE, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.CONFIRM, Unclear("t", stored=True, alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.REFUND, Unclear("t", alarm=True), Event.IDEMPOTENCY_ALARM),
+        (CallStep.LIST, Unclear("t", alarm=True), Event.REQUEST_ALARM),
+        (CallStep.RETRIEVE, Unclear("t"), None),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t"), None),
+        (CallStep.CANCEL, NotYet(Obstacle.KEY_REFUSED, "t"), Event.REQUEST_ALARM),
+        (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
+    ],
+)
+def test_what_an_operator_has_to_act_on_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
+    """F16, requests that Stripe finds wrong in themselves, and accounts that are."""
+    assert alarm_of(step, outcome) is alarm

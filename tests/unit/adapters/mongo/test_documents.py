@@ -15,9 +15,9 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import HealthCheck, given, settings
 from msgspec import structs
 
-from payment.adapters.mongo.documents import EPOCH, ORDER_BYTES_MAX, order_of, since_1970_ms
+from payment.adapters.mongo.documents import ORDER_BYTES_MAX, order_of
 from payment.core.order import FORMAT, Order
-from payment.core.pending import refiled
+from payment.core.pending import reindexed
 from payment.ports.store import CorruptDocument
 from tests.contract.store_contract import T0, charging, rich
 from tests.support.fakes.store import encoded
@@ -134,23 +134,7 @@ def test_entries_of_the_history_that_are_none_are_left_out() -> None:
         assert found.history == ()
 
 
-def test_a_number_in_the_index_that_the_deadline_does_not_have_is_replaced() -> None:
-    """F50: by the next write: the sweep reads the number, and people the date."""
-    assert GOOD.due is not None
-    right = since_1970_ms(GOOD.due)
-    assert order_of(stored(dueMs=right)) == GOOD
-    for wrong in (right + 1, "x", float(right), None):
-        found = order_of(stored(dueMs=wrong))
-        assert isinstance(found, Order)
-        assert found.due == EPOCH
-        assert refiled(found) == GOOD
-    at_rest = {key: value for key, value in fields(rich("o2")).items() if key != "due"}
-    found = order_of(bson.encode(at_rest | {"dueMs": 5}))
-    assert isinstance(found, Order)
-    assert refiled(found).due == rich("o2").due
-
-
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[object] = st.sampled_from(
     [
         *(None, True, 0, 1, 7, -1, 2**31, Int64(2**62), 0.5, float("nan"), float("inf"), Decimal128("1"), MaxKey()),
         *("", "tok_visa", "paid", "\ud7ff", "a\r\nb", b"tok_visa", Regex("a"), ObjectId(), Timestamp(1, 1)),
@@ -182,8 +166,8 @@ def test_any_value_in_any_field_is_an_order_or_a_reason(data: st.DataObject) -> 
     if isinstance(found, CorruptDocument):
         assert "tok_visa" not in found.reason
     else:
-        assert refiled(found).rev >= 1
-        assert isinstance(order_of(encoded(structs.replace(refiled(found), format=FORMAT))), Order)
+        assert reindexed(found).rev >= 1
+        assert isinstance(order_of(encoded(structs.replace(reindexed(found), format=FORMAT))), Order)
 
 
 def test_the_library_s_words_that_are_quoted_quote_nothing() -> None:

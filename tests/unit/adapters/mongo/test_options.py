@@ -59,8 +59,8 @@ async def test_a_url_weakens_no_write_and_no_read() -> None:
         ("fsync=true&journal=true", "Can't set both j and fsync at the same time"),
         ("maxStalenessSeconds=90", "Read preference primary cannot be combined with maxStalenessSeconds"),
         ("authMechanism=MONGODB-OIDC", "authentication with MONGODB-OIDC requires"),
-        ("tls=true&tlsCAFile=/no/such.pem", "No such file or directory: '/no/such.pem'"),
-        ("tls=true&tlsCertificateKeyFile=/no/such.pem", "No such file or directory: '/no/such.pem'"),
+        ("tls=true&tlsCAFile=/no/such.pem", "[Errno 2] "),
+        ("tls=true&tlsCertificateKeyFile=/no/such.pem", "[Errno 2] "),
     ],
 )
 def test_what_the_driver_refuses_is_a_problem_of_the_settings(options: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""The NATS actor over a real broker: what is published, what is refused, what `/readyz` and the log say of it."""
+"""The NATS actor over a real broker: its publishes, their refusals, `/readyz` and the log."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tests.e2e.waiting import eventually
 from tests.support.servers.nats_streaming import CLUSTER_ID
 
 WITHIN_S = 10.0
-"""A fault is reported within this."""
+"""Seconds within which a fault must be reported."""
 
 
 class BrokerWorld:
-    """One process's NATS actor; the ledger's end of the mailboxes is in the test's hands."""
+    """One process's NATS actor; the test takes the ledger's part."""
 
     def __init__(self, transport: EventTransport) -> None:
         self.clock = SystemClock()
@@ -51,7 +51,7 @@ class BrokerWorld:
 
     @property
     def why(self) -> str:
-        """Why NATS is not well; empty where it is."""
+        """Returns the reason why NATS is not well; empty where it is."""
         return self.health.view().dependencies["nats"].why or ""
 
     @property
@@ -60,7 +60,7 @@ class BrokerWorld:
 
     @property
     def published(self) -> int:
-        """How many events the ledger knows as published."""
+        """Returns how many events were reported to the ledger as published."""
         return self.ledger.depth
 
     def alarms(self, event: str = "publish_refused") -> list[dict[str, Any]]:
@@ -74,24 +74,24 @@ class BrokerWorld:
         await self.until(lambda: self.status is Status.READY, "NATS is up")
 
     async def degraded(self, *words: str) -> None:
-        """`/readyz` says so within 10 s, in these words, and charges are still taken."""
+        """Wait until `/readyz` reports degraded with these texts, within 10 s; charges are still accepted."""
         await self.until(
-            lambda: self.status is Status.DEGRADED and all(each in self.why for each in words), f"{words} is said"
+            lambda: self.status is Status.DEGRADED and all(each in self.why for each in words), f"{words} is reported"
         )
 
     async def until(self, met: Any, what: str, deadline_s: float = WITHIN_S) -> None:
-        async def look() -> bool:
+        async def holds() -> bool:
             return bool(met())
 
         try:
-            await eventually(look, what, deadline_s)
+            await eventually(holds, what, deadline_s)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.why!r}, {self.lines[-5:]}") from None
 
 
 @asynccontextmanager
 async def over(transport: EventTransport) -> AsyncIterator[BrokerWorld]:
-    """An actor that runs, and its log."""
+    """Run an actor; yields its world with the log."""
     structlog.reset_defaults()
     get_logger.cache_clear()
     with capture_logs() as lines:

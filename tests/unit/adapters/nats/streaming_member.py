@@ -1,4 +1,4 @@
-"""A member of a queue group in a process of its own, to be killed and stopped: prints what happens as JSON lines.
+"""A member of a queue group in its own process, to be killed and stopped: prints its events as JSON lines.
 
 python -m tests.unit.adapters.nats.streaming_member URL CLIENT_ID ACK_WAIT_S ack|keep
 """
@@ -16,34 +16,34 @@ from tests.contract.transport_contract import CREATED
 from tests.support.servers.nats_streaming import CLUSTER_ID
 
 
-def say(**fields: object) -> None:
+def print_line(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
 class Listener:
     def connected(self) -> None:
-        say(told="connected")
+        print_line(reported="connected")
 
     def disconnected(self, reason: str) -> None:
-        say(told="disconnected", reason=reason)
+        print_line(reported="disconnected", reason=reason)
 
     def reason_changed(self, reason: str) -> None:
-        say(shown=reason)
+        print_line(shown=reason)
 
     def noticed(self, text: str, *, alarm: bool) -> None:
-        say(noticed=text, alarm=alarm)
+        print_line(noticed=text, alarm=alarm)
 
 
-async def main(url: str, client_id: str, ack_wait_s: str, manner: str) -> None:
+async def main(url: str, client_id: str, ack_wait_s: str, ack_mode: str) -> None:
     transport = StreamingTransport(
         [url], CLUSTER_ID, client_id, "payment-service", RandomIds(), SystemClock(), ack_wait_s=int(ack_wait_s)
     )
 
     async def arrived(delivery: Delivery) -> None:
-        say(got=delivery.data.decode())
-        if manner == "ack":
+        print_line(got=delivery.data.decode())
+        if ack_mode == "ack":
             await delivery.ack()
-            say(acked=delivery.data.decode())
+            print_line(acked=delivery.data.decode())
 
     await transport.run({CREATED: arrived}, Listener())
 

@@ -1,4 +1,4 @@
-"""Members of one queue group over NATS Streaming, in this process or in their own; clocks that hurry or skip."""
+"""Members of one queue group over NATS Streaming, in this process or in their own; clocks that run fast or jump."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.servers.process import ServerProcess
 
 ROOT = Path(__file__).parents[4]
 NEVER_S = 600
-"""An ack wait that no test lives to see: what comes again, comes for another reason."""
+"""An ack wait in seconds that is longer than every test: a redelivery has another reason."""
 
 
 class Skipping(SystemClock):
@@ -34,16 +34,16 @@ class Skipping(SystemClock):
 
 
 class Hurried(SystemClock):
-    """The machine's clock for somebody who sleeps a tenth as long: pings and pauses, not the network's time limits."""
+    """The machine's clock with sleeps of a tenth of their length: pings and pauses, not the network's time limits."""
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds / 10)
 
 
 class MemberProcess(ServerProcess):
-    """A member in a process of its own: `said` are its lines of all its runs."""
+    """A member in its own process: `lines` returns the output of all its runs."""
 
-    def __init__(self, folder: Path, url: str, name: str, ack_wait_s: int = NEVER_S, manner: str = "ack") -> None:
+    def __init__(self, folder: Path, url: str, name: str, ack_wait_s: int = NEVER_S, ack_mode: str = "ack") -> None:
         command = [
             sys.executable,
             "-m",
@@ -51,33 +51,33 @@ class MemberProcess(ServerProcess):
             url,
             name,
             str(ack_wait_s),
-            manner,
+            ack_mode,
         ]
         log = folder / f"{name}.log"
         super().__init__(command, port=0, log=log, ready=self._is_up, cwd=ROOT)
 
-    def said(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[dict[str, Any]]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def got(self) -> list[str]:
-        return [line["got"] for line in self.said() if "got" in line]
+        return [line["got"] for line in self.lines() if "got" in line]
 
     def acked(self) -> list[str]:
-        return [line["acked"] for line in self.said() if "acked" in line]
+        return [line["acked"] for line in self.lines() if "acked" in line]
 
-    def told(self) -> list[str]:
-        return [line["told"] for line in self.said() if "told" in line]
+    def reported(self) -> list[str]:
+        return [line["reported"] for line in self.lines() if "reported" in line]
 
     def start(self, deadline_s: float = 15.0) -> None:
-        self._earlier = len(self.told())
+        self._earlier = len(self.reported())
         super().start(deadline_s)
 
     def _is_up(self) -> bool:
-        return "connected" in self.told()[self._earlier :]
+        return "connected" in self.reported()[self._earlier :]
 
 
-class House:
+class StreamingStack:
     """Members of one group, in this process or in their own, and the server."""
 
     def __init__(self, server: NatsStreamingServer, folder: Path) -> None:
@@ -119,14 +119,14 @@ class House:
 
 
 async def until(met: Callable[[], bool], what: str, deadline_s: float = 15.0) -> None:
-    async def look() -> bool:
+    async def holds() -> bool:
         return met()
 
-    await eventually(look, what, deadline_s)
+    await eventually(holds, what, deadline_s)
 
 
 def words(member: Member) -> list[str]:
-    return [each.split(":")[0] for each in member.told]
+    return [each.split(":")[0] for each in member.reported]
 
 
 @pytest.fixture(params=["file"])
@@ -138,7 +138,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def house(server: NatsStreamingServer, tmp_path: Path) -> AsyncIterator[House]:
-    house = House(server, tmp_path)
-    yield house
-    await house.end()
+async def stack(server: NatsStreamingServer, tmp_path: Path) -> AsyncIterator[StreamingStack]:
+    stack = StreamingStack(server, tmp_path)
+    yield stack
+    await stack.end()

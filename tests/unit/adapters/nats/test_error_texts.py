@@ -1,4 +1,4 @@
-"""Why a connection failed or was lost, in words that an operator can act on: never the name of a Python class."""
+"""The reasons of failed and lost connections, on which an operator can act: never the name of a Python class."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ HANDSHAKE.reason = "WRONG_VERSION_NUMBER"
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (nats.errors.UnexpectedEOF(), "the server closed the connection without a word"),
-        (asyncio.IncompleteReadError(b"", 1), "the server closed the connection without a word"),
+        (nats.errors.UnexpectedEOF(), "the server closed the connection without a reason"),
+        (asyncio.IncompleteReadError(b"", 1), "the server closed the connection without a reason"),
         (nats.errors.StaleConnectionError(), "the server missed our answers to its pings (stale connection)"),
         (
             nats.errors.Error("nats: 'Stale Connection'"),
@@ -59,27 +59,27 @@ HANDSHAKE.reason = "WRONG_VERSION_NUMBER"
     ],
     ids=repr,
 )
-def test_each_error_has_words(error: Exception, words: str) -> None:
+def test_each_error_is_described(error: Exception, words: str) -> None:
     """No class, no URL, no empty text."""
-    said = describe(error)
-    assert words in said
+    sentence = describe(error)
+    assert words in sentence
     classes = {name for name in (*vars(builtins), *vars(nats.errors)) if name.endswith("Error")}
-    assert not classes & set(re.findall(r"\w+", said))
-    assert "secret" not in said
+    assert not classes & set(re.findall(r"\w+", sentence))
+    assert "secret" not in sentence
 
 
 @pytest.mark.servers
-async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path: Path) -> None:
-    """The address stands before the reason."""
+async def test_a_killed_server_and_a_missing_one_have_different_reasons(tmp_path: Path) -> None:
+    """The address precedes the reason."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
-    watching = asyncio.create_task(link.watch())
+    watching = asyncio.create_task(link.until_lost())
     server.kill()
     async with asyncio.timeout(5):
         await watching
-    assert link.reason == f"NATS at 127.0.0.1:{server.port}: the server closed the connection without a word"
+    assert link.reason == f"NATS at 127.0.0.1:{server.port}: the server closed the connection without a reason"
     port = free_port()
     with pytest.raises(TransportUnavailable) as refused:
         await Link(ServerAddress(f"nats://127.0.0.1:{port}"), "one", NatsLogin()).open()
@@ -87,13 +87,13 @@ async def test_a_killed_server_and_one_that_is_not_there_are_told_apart(tmp_path
 
 
 @pytest.mark.servers
-async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None:
-    """Its own word, which nats-py hands over in the background."""
+async def test_the_reason_of_an_orderly_stop_is_the_servers_own(tmp_path: Path) -> None:
+    """The server's own reason, which nats-py reports in the background."""
     server = NatsServer(tmp_path)
     await asyncio.to_thread(server.start)
     link = Link(ServerAddress(server.url), "one", NatsLogin())
     await link.open()
-    watching = asyncio.create_task(link.watch())
+    watching = asyncio.create_task(link.until_lost())
     await asyncio.to_thread(server.stop)
     async with asyncio.timeout(5):
         await watching
@@ -102,7 +102,7 @@ async def test_a_server_that_is_stopped_in_peace_says_so(tmp_path: Path) -> None
 
 
 @pytest.mark.servers
-async def test_a_name_that_can_not_be_resolved_is_said(tmp_path: Path) -> None:
-    """As what it is, with the name."""
+async def test_a_name_that_can_not_be_resolved_is_reported(tmp_path: Path) -> None:
+    """The reason names the host and the DNS failure."""
     with pytest.raises(TransportUnavailable, match=r"NATS at nats\.invalid:4222: its name can't be resolved"):
         await Link(ServerAddress("nats://nats.invalid:4222"), "one", NatsLogin()).open()

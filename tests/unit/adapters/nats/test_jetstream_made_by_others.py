@@ -1,4 +1,4 @@
-"""Consumers and streams made beforehand, or changed under our feet, on a real nats-server (F53)."""
+"""Consumers and streams that other programs created or changed, on a real nats-server (F53)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def ask(server: NatsServer) -> AsyncIterator[Any]:
 
 
 async def make(ask: Any, consumer: dict[str, Any] | None = None, **stream: Any) -> None:
-    """A stream for the orders' events, and the consumer of cancels as others would make it."""
+    """Create a stream for the orders' events, and the consumer of cancels as another program would."""
     subjects = stream.pop("subjects", [ORDER_CREATED, ORDER_CANCELLED])
     await ask("STREAM.CREATE.orders", {"name": "orders", "subjects": subjects, **stream})
     if consumer is not None:
@@ -63,18 +63,20 @@ async def arrives(world: BrokerWorld, deadline_s: float = 10.0) -> None:
     letter.settle(Handling.APPLIED)
 
 
-async def looked_at(url: str, consumer: str) -> None:
-    """Return when the service has asked for a consumer's state twice: the first request may be older than this."""
-    client, looks = Client(), asyncio.Semaphore(0)
+async def two_checks_made(url: str, consumer: str) -> None:
+    """Return when the service has requested a consumer's state twice: the first request may have been sent before this
+    call.
+    """
+    client, settings_checks = Client(), asyncio.Semaphore(0)
     await client.connect(servers=[url])
 
     async def note(_: Msg) -> None:
-        looks.release()
+        settings_checks.release()
 
     await client.subscribe(f"$JS.API.CONSUMER.INFO.*.{consumer}", cb=note)
     async with asyncio.timeout(WITHIN_S):
-        await looks.acquire()
-        await looks.acquire()
+        await settings_checks.acquire()
+        await settings_checks.acquire()
     await client.close()
 
 
@@ -105,7 +107,9 @@ WEAK: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 async def test_a_consumer_that_would_lose_a_cancel_is_not_read(
     server: NatsServer, ask: Any, config: dict[str, Any], words: str
 ) -> None:
-    """F53, L4: said, also by `--check`; the cancel waits in the stream, and arrives when the consumer is right."""
+    """F53, L4: it is reported, also by `--check`; the cancel waits in the stream, and arrives when the consumer is
+    right.
+    """
     await make(ask, config)
     with pytest.raises(TransportUnavailable) as refused:
         await jetstream(server.url, "checker").check()
@@ -124,10 +128,10 @@ async def test_a_consumer_that_would_lose_a_cancel_is_not_read(
 
 
 @pytest.mark.parametrize(("config", "stream", "words"), WEAK, ids=str)
-async def test_one_that_promises_less_is_read_and_said(
+async def test_a_consumer_that_promises_less_is_read_and_reported(
     server: NatsServer, ask: Any, config: dict[str, Any], stream: dict[str, Any], words: str
 ) -> None:
-    """F53: `/readyz` is degraded and `--check` says so; events are read all the same."""
+    """F53: `/readyz` is degraded and `--check` reports it; events are read all the same."""
     await make(ask, config, **stream)
     with pytest.raises(TransportDegraded) as weak:
         await jetstream(server.url, "checker").check()
@@ -139,8 +143,8 @@ async def test_one_that_promises_less_is_read_and_said(
         assert world.status is Status.DEGRADED
 
 
-async def test_one_that_is_paused_is_said_and_resumes(server: NatsServer, ask: Any) -> None:
-    """F53: an operator may pause it at any time: nothing comes, and `/readyz` says so within 10 s."""
+async def test_a_paused_consumer_is_reported_and_resumes(server: NatsServer, ask: Any) -> None:
+    """F53: an operator may pause it at any time: no event comes, and `/readyz` reports it within 10 s."""
     await make(ask)
     async with over(jetstream(server.url)) as world:
         await world.ready()
@@ -153,9 +157,7 @@ async def test_one_that_is_paused_is_said_and_resumes(server: NatsServer, ask: A
 
 
 @pytest.mark.parametrize("change", [{"max_deliver": 5}, {"headers_only": True}], ids=str)
-async def test_a_setting_that_is_changed_under_our_feet_is_seen(
-    server: NatsServer, ask: Any, change: dict[str, Any]
-) -> None:
+async def test_a_changed_consumer_setting_is_detected(server: NatsServer, ask: Any, change: dict[str, Any]) -> None:
     """F53: within 10 s the consumer is left; changed back, it is read again."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
@@ -169,8 +171,8 @@ async def test_a_setting_that_is_changed_under_our_feet_is_seen(
         await world.ready()
 
 
-async def test_a_stream_that_is_changed_under_our_feet_is_seen(server: NatsServer, ask: Any) -> None:
-    """F53: an edit that forgets events."""
+async def test_a_changed_stream_setting_is_detected(server: NatsServer, ask: Any) -> None:
+    """F53: the change makes the stream drop events."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
         config = (await ask("STREAM.INFO.ticketing"))["config"]
@@ -181,7 +183,7 @@ async def test_a_stream_that_is_changed_under_our_feet_is_seen(server: NatsServe
 
 
 async def test_a_stream_deleted_while_idle_is_made_again(server: NatsServer, ask: Any) -> None:
-    """With nothing to publish and nothing that comes: within 10 s it is there again."""
+    """Without any event in transit it is created again within 10 s."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
         await ask("STREAM.DELETE.ticketing")
@@ -197,21 +199,21 @@ async def test_a_stream_deleted_while_idle_is_made_again(server: NatsServer, ask
 
 
 async def test_events_purged_before_they_were_read_are_an_alarm(server: NatsServer, ask: Any) -> None:
-    """L4: a purge or a limit that takes unread events can't be undone, and is not silent."""
+    """L4: a purge or a limit that removes unread events can't be undone, and raises an alarm."""
     async with over(jetstream(server.url)) as world:
         await world.ready()
         await ask(f"CONSUMER.PAUSE.ticketing.{NAME}", {"pause_until": "2090-01-01T00:00:00Z"})
         await world.degraded("it is paused")
         for _ in range(5):
             await cancel(ask, world)
-        await looked_at(server.url, NAME)
+        await two_checks_made(server.url, NAME)
         await ask("STREAM.PURGE.ticketing", {"filter": ORDER_CANCELLED})
         await world.until(lambda: world.alarms("broker_alarm"), "the alarm")
         assert "5 or more order:cancelled left the stream ticketing before they were read" in str(world.lines)
 
 
 async def test_a_consumer_of_an_earlier_release_is_fine(server: NatsServer, ask: Any) -> None:
-    """F53: ready, without a word; `--check` too."""
+    """F53: the service is ready without a report, and `--check` passes."""
     config = {"deliver_policy": "all", "ack_wait": 8 * NS_PER_S, "max_ack_pending": 1_000}
     await make(ask, config, subjects=[ORDER_CREATED, ORDER_CANCELLED, PAYMENT_CREATED, PAYMENT_REFUNDED])
     assert "but" not in await jetstream(server.url, "checker").check()

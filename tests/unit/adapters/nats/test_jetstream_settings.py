@@ -1,4 +1,4 @@
-"""The verdict on each setting of a consumer or stream that others made (F53): no server, no time."""
+"""The verdict on each setting of a consumer or stream of other programs (F53): no server, no time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OURS = {
     "max_ack_pending": 1000,
     "num_replicas": 0,
 }
-"""What nats-server 2.15 says of a consumer that this service, or its release 0.1.0, made."""
+"""The configuration that nats-server 2.15 returns for a consumer of this service or of its release 0.1.0."""
 STREAM = {
     "name": "s",
     "subjects": [SUBJECT],
@@ -72,7 +72,7 @@ REFUSED_CONSUMERS = [
     ({"filter_subject": "", "filter_subjects": [SUBJECT, "x"]}, WORK_QUEUE | ALL, "from a work queue"),
     ({"priority_groups": ["a"]}, {}, "priority_groups"),
     ({"max_expires": NS_PER_S // 100}, {}, "max_expires is 0.01 s"),
-    ({"inactive_threshold": 60 * NS_PER_S}, INTEREST, "its stream then drops what comes"),
+    ({"inactive_threshold": 60 * NS_PER_S}, INTEREST, "its stream then drops new events"),
 ]
 WEAK_CONSUMERS = [
     ({"deliver_policy": "new"}, {}, "deliver_policy is new"),
@@ -109,17 +109,17 @@ FIT_CONSUMERS = [
 def test_a_consumer_that_would_lose_events_is_refused(
     config: dict[str, Any], stream: dict[str, Any], words: str
 ) -> None:
-    """F53: in words that name the setting, or what would be lost."""
+    """F53: the reason names the setting, or what would be lost."""
     refused, _ = of_consumer(config, stream)
     assert refused.startswith("consumer g: ")
     assert words in refused
 
 
 @pytest.mark.parametrize(("config", "stream", "words"), WEAK_CONSUMERS, ids=str)
-def test_a_consumer_that_promises_less_is_used_and_said(
+def test_a_consumer_that_promises_less_is_used_and_reported(
     config: dict[str, Any], stream: dict[str, Any], words: str
 ) -> None:
-    """F53: no event is lost that comes, so reading goes on."""
+    """F53: no delivered event is lost, so reading goes on."""
     refused, weak = of_consumer(config, stream)
     assert refused == ""
     assert words in weak
@@ -127,12 +127,12 @@ def test_a_consumer_that_promises_less_is_used_and_said(
 
 @pytest.mark.parametrize(("config", "stream"), FIT_CONSUMERS, ids=str)
 def test_a_consumer_of_ours_and_harmless_settings_are_fine(config: dict[str, Any], stream: dict[str, Any]) -> None:
-    """F53: one that an earlier release made, first of all."""
+    """F53: above all one of an earlier release."""
     assert of_consumer(config, stream) == ("", "")
 
 
 def test_an_ack_wait_that_the_settings_of_this_service_ask_for_is_fine() -> None:
-    """A shorter one of ours is no weakness of theirs."""
+    """A shorter ack wait of the service's own is no weakness."""
     assert consumer_verdict("g", {**OURS, "ack_wait": NS_PER_S}, STREAM, SUBJECT, 1.0).weak == ()
 
 
@@ -156,8 +156,8 @@ FIT_STREAMS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("config", "words"), LOSSY_STREAMS, ids=str)
-def test_a_stream_that_forgets_is_said_for_both_directions(config: dict[str, Any], words: str) -> None:
-    """F53: not to read or not to publish would lose more."""
+def test_a_stream_that_drops_events_is_reported_for_both_directions(config: dict[str, Any], words: str) -> None:
+    """F53: stopping to read or to publish would lose more."""
     for verdict in (
         read_stream_verdict({**STREAM, **config}, SUBJECT),
         published_stream_verdict({**STREAM, **config}, SUBJECT, 1),
@@ -168,7 +168,7 @@ def test_a_stream_that_forgets_is_said_for_both_directions(config: dict[str, Any
 
 @pytest.mark.parametrize("config", FIT_STREAMS, ids=str)
 def test_a_stream_of_ours_and_harmless_settings_are_fine(config: dict[str, Any]) -> None:
-    """F53: a stream that refuses what is too much loses nothing in silence."""
+    """F53: a stream that refuses new events loses nothing in silence."""
     for verdict in (
         read_stream_verdict({**STREAM, **config}, SUBJECT),
         published_stream_verdict({**STREAM, **config}, SUBJECT, 1),
@@ -189,7 +189,7 @@ def test_a_stream_of_ours_and_harmless_settings_are_fine(config: dict[str, Any])
     ids=str,
 )
 def test_a_stream_that_can_not_take_our_events_is_not_published_to(config: dict[str, Any], words: str) -> None:
-    """F53: they wait here, where nothing is lost."""
+    """F53: events wait in the database, where nothing is lost."""
     assert words in "; ".join(published_stream_verdict({**STREAM, **config}, SUBJECT, 1).refused)
 
 
@@ -209,7 +209,7 @@ def test_a_stream_that_can_not_take_our_events_is_not_published_to(config: dict[
     ],
     ids=str,
 )
-def test_a_stream_that_promises_our_readers_less_is_said(config: dict[str, Any], words: str) -> None:
+def test_a_stream_that_promises_our_readers_less_is_reported(config: dict[str, Any], words: str) -> None:
     """F53: publishing goes on."""
     verdict = published_stream_verdict({**STREAM, **config}, SUBJECT, 0)
     assert verdict.refused == ()
@@ -218,7 +218,7 @@ def test_a_stream_that_promises_our_readers_less_is_said(config: dict[str, Any],
 
 @pytest.mark.parametrize("limit", ["max_msgs", "max_msgs_per_subject", "max_bytes"])
 def test_a_stream_that_refuses_the_newest_loses_nothing_that_we_read(limit: str) -> None:
-    """Its publishers know, and publish again."""
+    """Its publishers get an error, and publish again."""
     config = {limit: 1, "discard": "new", "discard_new_per_subject": True}
     assert read_stream_verdict({**STREAM, **config}, SUBJECT).weak == ()
 
@@ -229,7 +229,7 @@ def test_an_interest_stream_with_a_reader_is_fine() -> None:
 
 
 def test_a_stream_that_renames_is_not_read_and_a_sealed_one_is() -> None:
-    """F53: what was stored before it was sealed is still to be read."""
+    """F53: events from before it was sealed are still read."""
     renamed = read_stream_verdict({**STREAM, "subject_transform": {"src": "order:*", "dest": "x"}}, SUBJECT)
     assert renamed.refused == ()  # `*` is a whole token: `order:*` is a name like any other
     assert read_stream_verdict({**STREAM, "subject_transform": {"src": "*", "dest": "x"}}, SUBJECT).refused

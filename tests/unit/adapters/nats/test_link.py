@@ -1,4 +1,4 @@
-"""What a connection to NATS sends before it is encrypted, to a server of a few lines that notes every byte."""
+"""The bytes that a connection to NATS sends before it is encrypted, to a minimal server that records every byte."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ TLS_HANDSHAKE = b"\x16\x03"
 
 
 class Greeter:
-    """Greets as it was told to, and refuses whatever is said then. `got` is what it was sent."""
+    """Sends a given greeting, and refuses the client's next message. `got` has the received bytes."""
 
     def __init__(self, **greeting: object) -> None:
         self.got: list[bytes] = []
@@ -47,7 +47,7 @@ async def greeter(**greeting: object) -> AsyncIterator[Greeter]:
 
 
 async def refusal(greets: Greeter, scheme: str, login: NatsLogin | None = None) -> str:
-    """Why the link could not be opened."""
+    """Returns the reason why the link could not be opened."""
     url = f"{scheme}://pay:secret@127.0.0.1:{greets.port}"
     with pytest.raises(TransportUnavailable) as refused:
         await Link(ServerAddress(url), "payment-service", login or NatsLogin()).open()
@@ -55,7 +55,7 @@ async def refusal(greets: Greeter, scheme: str, login: NatsLogin | None = None) 
 
 
 async def test_where_the_url_says_tls_a_server_without_tls_gets_nothing() -> None:
-    """The password least of all; and an operator is told what to mend."""
+    """Above all not the password; and the reason names the setting."""
     async with greeter() as server:
         reason = await refusal(server, "tls")
         assert reason == f"NATS at 127.0.0.1:{server.port}: the server offers no TLS, and NATS_URL asks for it"
@@ -63,7 +63,7 @@ async def test_where_the_url_says_tls_a_server_without_tls_gets_nothing() -> Non
 
 
 async def test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes_before_the_handshake() -> None:
-    """It would take us without."""
+    """The server would accept a connection without TLS."""
     async with greeter(tls_available=True) as server:
         await refusal(server, "tls")
     assert server.got
@@ -71,14 +71,14 @@ async def test_where_the_url_says_tls_and_the_server_only_offers_it_nothing_goes
 
 
 async def test_where_the_url_says_nats_a_server_that_only_offers_tls_is_taken_without() -> None:
-    """As ever: the URL decides."""
+    """The URL decides."""
     async with greeter(tls_available=True) as server:
         await refusal(server, "nats")
     assert server.got[0].startswith(b"CONNECT {")
 
 
 async def test_where_a_ca_is_named_a_server_without_tls_gets_nothing(tmp_path: Path) -> None:
-    """Whatever the URL says: who names a CA wants the server's certificate to be checked."""
+    """Regardless of the URL: a configured CA means that the server's certificate is checked."""
     login = NatsLogin(tls_ca=Secret(str(Certificates(tmp_path).ca)))
     async with greeter() as server:
         reason = await refusal(server, "nats", login)
@@ -87,7 +87,7 @@ async def test_where_a_ca_is_named_a_server_without_tls_gets_nothing(tmp_path: P
 
 
 async def test_what_is_sent_is_decoded() -> None:
-    """nats-py by itself sends what stands in the URL."""
+    """nats-py itself sends the URL's text undecoded."""
     async with greeter(auth_required=True) as server:
         link = Link(ServerAddress(f"nats://u%2Fs:p%40w@127.0.0.1:{server.port}"), "payment-service", NatsLogin())
         with pytest.raises(TransportUnavailable):

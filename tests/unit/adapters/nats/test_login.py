@@ -1,4 +1,4 @@
-"""Credentials of NATS: what is read of them, and what is said of those that can't be used."""
+"""Credentials of NATS: how they are read, and the errors of unusable ones."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_credentials_are_taken_out_of_a_url_and_decoded(url: str, plain: str, cr
 
 
 def test_a_users_seed_gives_its_public_key() -> None:
-    """As NATS's own tools write it: the server knows us by it."""
+    """As NATS's own tools write it: the server identifies the user by it."""
     key = NKey("U")
     assert read_nkey_seed(key.seed).public_key == key.public
     assert read_nkey_seed(f"\n{key.seed} ").public_key == key.public
@@ -39,7 +39,7 @@ def test_a_seed_of_another_kind_is_refused(kind: str) -> None:
         read_nkey_seed(NKey(kind).seed)
 
 
-def test_a_seed_with_a_wrong_letter_is_refused_without_being_shown() -> None:
+def test_a_seed_with_a_wrong_character_is_refused_without_being_shown() -> None:
     seed = NKey("U").seed
     wrong = seed[:20] + ("A" if seed[20] != "A" else "B") + seed[21:]
     for text in (wrong, seed[:-2] + "!!", seed[:54]):
@@ -68,7 +68,7 @@ def test_a_creds_file_holds_a_jwt_and_a_seed(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_holds_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """nps-py's own reader would look for the end of such a file for ever."""
+    """nats-py's own reader would search the end of such a file for ever."""
     file = tmp_path / "user.creds"
     if content is not None:
         file.write_bytes(content)
@@ -83,7 +83,7 @@ def test_what_is_no_file_is_not_waited_for() -> None:
 
 
 def test_a_certificate_wants_its_own_key_without_a_passphrase(tmp_path: Path) -> None:
-    """A passphrase would be asked for at the terminal, and the service stand still."""
+    """OpenSSL would prompt for a passphrase at the terminal, and the service would block."""
     made = Certificates(tmp_path)
     cert, key, other = (Secret(str(file)) for file in (made.client_cert, made.client_key, made.server_key))
     assert NatsLogin(tls_cert=cert, tls_key=key).tls() is not None

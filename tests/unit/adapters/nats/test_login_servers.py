@@ -1,4 +1,4 @@
-"""Every way to be known to NATS, against real servers that insist on it: over JetStream, and over NATS Streaming."""
+"""Every kind of NATS login, against real servers that require it: over JetStream, and over NATS Streaming."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def running(folder: Path, config: str, *, jetstream: bool = True) -> Async
 
 
 async def reached(url: str, login: NatsLogin | None = None, made: Made = jetstream) -> str:
-    """What `--check` would say."""
+    """Returns the text of `--check`."""
     transport = made(url, login or NatsLogin())
     try:
         return await transport.check()
@@ -86,7 +86,9 @@ async def test_a_password_with_every_awkward_character(tmp_path: Path) -> None:
 
 
 async def test_credentials_of_an_operators_user(tmp_path: Path) -> None:
-    """From a file, which is read anew for each connection, and from its text, line breaks written as `\\n` too."""
+    """From a file, which is read again for each connection, and from its text, with line breaks written as `\\n`
+    too.
+    """
     operator = Operator()
     file = tmp_path / "user.creds"
     file.write_text(operator.creds.replace("\n", "\r\n"))
@@ -102,7 +104,7 @@ async def test_credentials_of_an_operators_user(tmp_path: Path) -> None:
 
 
 async def test_an_nkey(tmp_path: Path) -> None:
-    """Also where the server takes connections without one, as another user: that one has no JetStream."""
+    """Also where the server accepts connections without one, as another user without JetStream."""
     key = NKey("U")
     accounts = (
         f"accounts {{ A {{ jetstream: enabled, users: [ {{ nkey: {key.public} }} ] }}\n"
@@ -118,7 +120,7 @@ async def test_an_nkey(tmp_path: Path) -> None:
 
 
 async def test_certificates_of_ones_own(tmp_path: Path) -> None:
-    """A CA, and a client's certificate: as files and as texts; and what fails says which is missing."""
+    """A CA, and a client's certificate: as files and as texts; an error names the missing one."""
     made = Certificates(tmp_path)
     ca, cert, key = (Secret(str(file)) for file in (made.ca, made.client_cert, made.client_key))
     texts = [Secret(file.read_text()) for file in (made.client_cert, made.client_key, made.ca)]
@@ -136,7 +138,7 @@ async def test_certificates_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_websockets(tmp_path: Path, scheme: str) -> None:
-    """With a user; over TLS with a CA of our own; and a port that speaks no websocket says so."""
+    """With a user; over TLS with a private CA; and the error of a port without websocket names it."""
     made, port = Certificates(tmp_path), free_port()
     tls = (
         f"tls {{ cert_file: '{made.server_cert}', key_file: '{made.server_key}' }}"
@@ -165,7 +167,7 @@ async def test_a_websocket_carries_events_and_is_found_again(tmp_path: Path) -> 
             await member.publish(CREATED, b"1")
             await member.got_data(b"1")
             server.kill()
-            await member.until(lambda: member.told[-1].startswith("disconnected"))
+            await member.until(lambda: member.reported[-1].startswith("disconnected"))
             await asyncio.to_thread(server.start)
             await member.up()
             await member.publish(CREATED, b"2")
@@ -175,7 +177,7 @@ async def test_a_websocket_carries_events_and_is_found_again(tmp_path: Path) -> 
 
 
 async def test_a_clusters_other_servers_are_reached_with_the_same_login(tmp_path: Path) -> None:
-    """They are told by the first one, by their IP addresses: their certificate has the name that we know."""
+    """The first server announces their IP addresses: their certificates have the configured name."""
     made, routes = Certificates(tmp_path, names="DNS:localhost"), [free_port(), free_port()]
     user = f'authorization {{ user: u, password: "{PASSWORD}" }}\n{made.config(verify=False)}'
     both = ", ".join(f"nats://{LOOPBACK}:{route}" for route in routes)
@@ -202,10 +204,12 @@ async def test_a_clusters_other_servers_are_reached_with_the_same_login(tmp_path
 
 
 async def test_nats_streaming_takes_the_same(tmp_path: Path) -> None:
-    """An nkey and a password, over TLS with a CA of our own, in front of a NATS Streaming that is one more client."""
+    """An nkey and a password, over TLS with a private CA, with a NATS Streaming that is another client of the
+    server.
+    """
     key, made = NKey("U"), Certificates(tmp_path)
     users = f'{{ nkey: {key.public} }}, {{ user: u, password: "{PASSWORD}" }}, {{ user: stan, password: stan }}'
-    # `allow_non_tls`: for NATS Streaming itself; we ask for TLS.
+    # `allow_non_tls` is for NATS Streaming itself; the service requires TLS.
     config = f"authorization {{ users: [ {users} ] }}\nallow_non_tls: true\n{made.config(verify=False)}"
     ca = Secret(str(made.ca))
     async with running(tmp_path, config) as server:

@@ -1,4 +1,6 @@
-"""Two living processes with one client id over JetStream: both say so, and a restart is none, on a real server."""
+"""Two living processes with one client id over JetStream: both report it, and a restart is no clash, on a real
+server.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ TIMES = 20.0
 
 
 class Fast(SystemClock):
-    """The machine's clock, TIMES as fast: the network is as quick as ever."""
+    """The machine's clock, TIMES as fast: the network is not faster."""
 
     def monotonic(self) -> float:
         return super().monotonic() * TIMES
@@ -26,8 +28,8 @@ class Fast(SystemClock):
         await super().sleep(seconds / TIMES)
 
 
-async def test_both_say_it_and_the_one_that_stays_is_well_again(tmp_path: Path) -> None:
-    """F34: each would take over what the other is doing."""
+async def test_both_processes_report_the_clash_and_the_remaining_one_recovers(tmp_path: Path) -> None:
+    """F34: each would take over the work of the other."""
     async with nats_server(tmp_path) as server, over(jetstream(server.url, "payment.1", clock=Fast())) as one:
         await one.ready()
         async with over(jetstream(server.url, "payment.1", clock=Fast())) as two:
@@ -61,8 +63,8 @@ async def test_processes_that_follow_one_another_are_no_clash(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("direction", ["publish", "subscribe"])
-async def test_where_it_may_not_be_asked_that_is_noticed_once(tmp_path: Path, direction: str) -> None:
-    """Nothing else suffers: ready, and one line."""
+async def test_a_denied_presence_subject_is_noticed_once(tmp_path: Path, direction: str) -> None:
+    """Nothing else is affected: the service is ready, and there is one remark."""
     async with (
         nats_server(tmp_path, guarded("_payment.>", direction)) as server,
         over(jetstream(server.url_for("pay", "pay-pass"), clock=Fast())) as one,

@@ -1,4 +1,6 @@
-"""A broker that is there and does not take our events (F54), on real servers: said, alarmed, and out once it does."""
+"""A broker that runs and refuses the service's events (F54), on real servers: reported with an alarm, and published
+once it accepts them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from tests.unit.adapters.nats.broker_world import BrokerWorld, jetstream, over, 
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.long]
 
-README = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+EVENTS_DOCUMENT = (Path(__file__).parents[4] / "docs" / "events.md").read_text(encoding="utf-8")
 SUBJECTS = ["order:created", "order:cancelled", PAYMENT_CREATED, PAYMENT_REFUNDED]
 
 
@@ -64,7 +66,7 @@ async def admin(url: str) -> AsyncIterator[Any]:
 
     async def ask(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = b"" if body is None else json.dumps(body).encode()
-        answer = json.loads((await client.request(f"$JS.API.{path}", data, timeout=5)).data)
+        answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{path}", data, timeout=5)).data)
         assert "error" not in answer, answer
         return answer
 
@@ -77,7 +79,7 @@ def held(**config: Any) -> dict[str, Any]:
 
 
 async def is_refused_alone(world: BrokerWorld, *words: str) -> None:
-    """`payment:created` is refused in these words, and `payment:refunded` goes on."""
+    """Check that `payment:created` is refused with these texts, and `payment:refunded` goes on."""
     world.ask(paid(), refunded())
     await world.degraded(PAYMENT_CREATED, *words)
     await world.until(lambda: world.published == 1, "the other subject is out")
@@ -95,7 +97,7 @@ async def goes_out(world: BrokerWorld) -> None:
 
 
 async def test_nats_streaming_takes_no_more_channels(tmp_path: Path) -> None:
-    """F54: `-mc 2`: two channels for orders, none for payments. With room for it, the event goes out."""
+    """F54: `-mc 2`: two channels for orders, none for payments. With a free channel the event is published."""
     async with (
         streaming_server(tmp_path, "-mc", "2") as server,
         over(streaming(server.url)) as world,
@@ -113,7 +115,7 @@ async def test_nats_streaming_takes_no_more_channels(tmp_path: Path) -> None:
 
 
 async def test_nats_streaming_whose_nats_denies_the_channel(tmp_path: Path) -> None:
-    """F54: no answer comes but a line of the NATS server: that is the reason."""
+    """F54: the only answer is an error of the NATS server, which becomes the reason."""
     async with nats_server(tmp_path / "nats", guarded("_STAN.pub.*.payment:created")) as nats:
         server = NatsStreamingServer(tmp_path, nats_url=nats.url_for("admin", "admin-pass"))
         await asyncio.to_thread(server.start)
@@ -127,7 +129,7 @@ async def test_nats_streaming_whose_nats_denies_the_channel(tmp_path: Path) -> N
 
 
 async def test_jetstream_denies_the_subject(tmp_path: Path) -> None:
-    """F54: a permission that lacks: said in words; the other subject goes on."""
+    """F54: the missing permission is reported; the other subject goes on."""
     async with (
         nats_server(tmp_path, guarded(PAYMENT_CREATED)) as server,
         over(jetstream(server.url_for("pay", "pay-pass"))) as world,
@@ -146,7 +148,7 @@ async def test_jetstream_denies_the_subject(tmp_path: Path) -> None:
     ids=str,
 )
 async def test_a_stream_that_takes_no_more(tmp_path: Path, config: dict[str, Any], words: str) -> None:
-    """F54: a full one, or one for smaller messages; when it takes more, the event goes out."""
+    """F54: a full one, or one for smaller messages; once it accepts more, the event is published."""
     async with nats_server(tmp_path) as server, admin(server.url) as ask:
         await ask("STREAM.CREATE.held", held(**config))
         if "max_msgs" in config:
@@ -159,7 +161,7 @@ async def test_a_stream_that_takes_no_more(tmp_path: Path, config: dict[str, Any
             await goes_out(world)
 
 
-async def test_an_account_without_room(tmp_path: Path) -> None:
+async def test_an_account_without_space(tmp_path: Path) -> None:
     """F54: the limit is the account's, not the stream's."""
     config = "jetstream { max_file_store: 200 }\n"
     async with nats_server(tmp_path, config) as server, over(jetstream(server.url)) as world:
@@ -170,7 +172,7 @@ async def test_an_account_without_room(tmp_path: Path) -> None:
 
 
 async def test_a_sealed_stream_is_known_before_anything_is_published(tmp_path: Path) -> None:
-    """F54: sealed under our feet: said by the next look; the event waits."""
+    """F54: another program seals it: the next check reports it; the event waits."""
     async with nats_server(tmp_path) as server, admin(server.url) as ask, over(jetstream(server.url)) as world:
         await world.ready()
         config = (await ask("STREAM.INFO.ticketing"))["config"]
@@ -182,7 +184,7 @@ async def test_a_sealed_stream_is_known_before_anything_is_published(tmp_path: P
 
 
 async def test_one_event_that_is_too_large_holds_up_no_other(tmp_path: Path) -> None:
-    """F54: refused for itself: its order is named, the others of its subject go on, and it is the only alarm."""
+    """F54: it is refused for its size: the alarm names its order, and the others of its subject go on."""
     async with nats_server(tmp_path) as server, admin(server.url) as ask:
         await ask("STREAM.CREATE.held", held(max_msg_size=200))
         async with over(jetstream(server.url)) as world:
@@ -190,7 +192,7 @@ async def test_one_event_that_is_too_large_holds_up_no_other(tmp_path: Path) -> 
             await world.until(world.alarms, "the first alarm")
             world.ask(*(paid(str(number)) for number in range(20)))
             await world.until(lambda: world.published == 20, "the others are out")
-            await world.degraded("refused for themselves")
+            await world.degraded("are refused alone")
             await world.until(lambda: len(world.alarms()) == 2, "the order is named")
             assert world.alarms()[1]["order_id"] == f"o{'x' * 200}"
             world.ask(paid("later"))
@@ -200,7 +202,9 @@ async def test_one_event_that_is_too_large_holds_up_no_other(tmp_path: Path) -> 
 
 
 async def test_a_stream_without_acknowledgements_is_not_published_to(tmp_path: Path) -> None:
-    """F53: `no_ack`: each publish would be repeated for ever; it waits, and goes out once when that is changed."""
+    """F53: with `no_ack` each publish would be repeated for ever; the event waits, and is published once when that is
+    changed.
+    """
     async with nats_server(tmp_path) as server, admin(server.url) as ask:
         await ask("STREAM.CREATE.held", held(no_ack=True))
         async with over(jetstream(server.url)) as world:
@@ -210,8 +214,8 @@ async def test_a_stream_without_acknowledgements_is_not_published_to(tmp_path: P
         assert (await ask("STREAM.INFO.held"))["state"]["messages"] == 1
 
 
-async def test_acknowledgements_that_are_denied_are_said(tmp_path: Path) -> None:
-    """Each event would come again for ever, and nothing else would show it."""
+async def test_denied_acknowledgements_are_reported(tmp_path: Path) -> None:
+    """Each event would be redelivered for ever, and nothing else would show it."""
     async with (
         nats_server(tmp_path, guarded("$JS.ACK.>")) as server,
         admin(server.url_for("admin", "admin-pass")) as ask,
@@ -231,7 +235,7 @@ async def test_acknowledgements_that_are_denied_are_said(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("denied", ["$JS.API.CONSUMER.MSG.NEXT.>", "$JS.API.CONSUMER.INFO.>"])
 async def test_a_consumer_that_may_not_be_read_is_never_called_well(tmp_path: Path, denied: str) -> None:
-    """F54: the pulls or the looks are denied: no event can come, and `/readyz` says so."""
+    """F54: the pulls or the checks are denied: no event can come, and `/readyz` reports it."""
     async with (
         nats_server(tmp_path, guarded(denied)) as server,
         over(jetstream(server.url_for("pay", "pay-pass"))) as world,
@@ -240,8 +244,8 @@ async def test_a_consumer_that_may_not_be_read_is_never_called_well(tmp_path: Pa
         assert True not in world.up
 
 
-async def test_inboxes_that_are_denied_are_said_as_such(tmp_path: Path) -> None:
-    """F54: no answer could ever come: that is the reason, not silence."""
+async def test_denied_inboxes_are_reported_as_such(tmp_path: Path) -> None:
+    """F54: no answer could ever come: the reason is the permission, not silence."""
     async with (
         nats_server(tmp_path, guarded("_INBOX.>", "subscribe")) as server,
         over(jetstream(server.url_for("pay", "pay-pass"))) as world,
@@ -249,7 +253,7 @@ async def test_inboxes_that_are_denied_are_said_as_such(tmp_path: Path) -> None:
         await world.degraded("permission denied to subscribe to _INBOX.>")
 
 
-async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path: Path) -> None:
+async def test_settings_that_may_not_be_read_are_reported_and_events_go_on(tmp_path: Path) -> None:
     """F53: a user without `STREAM.INFO` worked with earlier releases: it still does, degraded."""
     async with (
         nats_server(tmp_path, guarded("$JS.API.STREAM.INFO.orders")) as server,
@@ -263,10 +267,10 @@ async def test_settings_that_may_not_be_read_are_said_and_events_go_on(tmp_path:
             assert world.status is Status.DEGRADED
 
 
-async def test_the_permissions_that_readme_lists_suffice(tmp_path: Path) -> None:
-    """A user that may do no more than README says: ready, events in and out, a stream made, nothing noticed."""
+async def test_the_permissions_that_the_document_lists_suffice(tmp_path: Path) -> None:
+    """A user that may do no more than docs/events.md says: ready, events in and out, a stream made, nothing noticed."""
     allowed = re.search(
-        r"must publish to `payment:\*`'s four subjects, (.*?), and subscribe to (.*?)\.", README, re.DOTALL
+        r"must publish to `payment:\*`'s four subjects, (.*?), and subscribe to (.*?)\.", EVENTS_DOCUMENT, re.DOTALL
     )
     assert allowed is not None
     publish, subscribe = (json.dumps(re.findall(r"`(.+?)`", part)) for part in allowed.groups())

@@ -1,4 +1,4 @@
-"""The transport over NATS Streaming and the real server: client ids, deliveries, and the words for what is wrong."""
+"""The transport over NATS Streaming and the real server: client ids, deliveries, and error texts."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from payment.ports.transport import Delivery, TransportUnavailable
 from tests.contract.transport_contract import CANCELLED, CREATED, PAID, keep
 from tests.support.servers.nats import NatsServer
 from tests.support.servers.nats_streaming import CLUSTER_ID, NatsStreamingServer
-from tests.unit.adapters.nats.streaming_world import House, Skipping, house, server, until
+from tests.unit.adapters.nats.streaming_world import Skipping, StreamingStack, server, stack, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
-__all__ = ["house", "server"]
+__all__ = ["server", "stack"]
 
 
 class TestTheClientId:
-    async def test_one_that_is_taken_is_said_in_words_an_operator_can_act_on(self, house: House) -> None:
-        """F40: at once, once more after a minute, and no third time; when the other one goes, we are in."""
+    async def test_a_taken_client_id_is_reported_with_what_to_do(self, stack: StreamingStack) -> None:
+        """F40: at once, once more after a minute, and no third time; when the other client goes, this one connects."""
         clock = Skipping()
-        other = await house.member("payment", CREATED)
-        one = await house.member("payment", CREATED, up=False, clock=clock)
-        await one.until(lambda: len(one.told) == 1)
+        other = await stack.member("payment", CREATED)
+        one = await stack.member("payment", CREATED, up=False, clock=clock)
+        await one.until(lambda: len(one.reported) == 1)
         clock.ahead_s += PERSISTENT_S
-        await one.until(lambda: len(one.told) == 2)
-        assert one.told[0] == one.told[1]
-        assert one.told[0].startswith(f"disconnected: NATS Streaming at 127.0.0.1:{house.server.port}: ")
+        await one.until(lambda: len(one.reported) == 2)
+        assert one.reported[0] == one.reported[1]
+        assert one.reported[0].startswith(f"disconnected: NATS Streaming at 127.0.0.1:{stack.server.port}: ")
         for word in ("another living client", "'payment'", "NATS_CLIENT_ID", "DYNO"):
-            assert word in one.told[0]
+            assert word in one.reported[0]
         with pytest.raises(TransportUnavailable, match="another living client"):
             await one.publish(PAID, b"not now")
         await other.transport.close()
         await one.up()
-        assert len(one.told) == 3
+        assert len(one.reported) == 3
 
-    async def test_one_whose_session_is_taken_away_comes_back_when_it_can(self, house: House) -> None:
-        """F40: while the holder's connection is silent another takes over; the first says so and waits for its turn."""
-        one = await house.process("payment")
+    async def test_a_client_whose_session_is_taken_over_comes_back(self, stack: StreamingStack) -> None:
+        """F40: while the holder's connection is silent another client takes over; the first reports it and waits."""
+        one = await stack.process("payment")
         one.pause()
-        other = await house.member("payment", CREATED)
+        other = await stack.member("payment", CREATED)
         one.resume()
-        await until(lambda: one.told() == ["connected", "disconnected"], "it noticed", deadline_s=10)
+        await until(lambda: one.reported() == ["connected", "disconnected"], "it noticed", deadline_s=10)
         await other.transport.close()
-        await until(lambda: one.told() == ["connected", "disconnected", "connected"], "it is back", deadline_s=10)
+        await until(lambda: one.reported() == ["connected", "disconnected", "connected"], "it is back", deadline_s=10)
 
 
 class TestOneSubjectInTrouble:
@@ -59,34 +59,38 @@ class TestOneSubjectInTrouble:
         yield server
         await asyncio.to_thread(server.stop)
 
-    async def test_it_is_told_once_and_holds_up_no_other(self, house: House) -> None:
-        """A server that takes no second channel: events of the first go on; with room for it, all is well."""
-        first = await house.member("first", CREATED)
-        one = await house.member("one", CREATED, CANCELLED, up=False)
-        await one.until(lambda: len(one.told) == 1)
-        assert one.told[0].startswith("disconnected: order:cancelled: NATS Streaming at 127.0.0.1:")
-        assert "says 'too many channels': its limit max_channels is reached" in one.told[0]
+    async def test_it_is_reported_once_and_holds_up_no_other(self, stack: StreamingStack) -> None:
+        """With a server that accepts no second channel events of the first go on; once it does, the transport
+        recovers.
+        """
+        first = await stack.member("first", CREATED)
+        one = await stack.member("one", CREATED, CANCELLED, up=False)
+        await one.until(lambda: len(one.reported) == 1)
+        assert one.reported[0].startswith("disconnected: order:cancelled: NATS Streaming at 127.0.0.1:")
+        assert "answers 'too many channels': its limit max_channels is reached" in one.reported[0]
         sent = [b"%d" % number for number in range(10)]
         await one.publish(CREATED, *sent)
         await until(lambda: {*first.data, *one.data} == set(sent), "the first subject's events arrive")
         with pytest.raises(TransportUnavailable, match="too many channels"):
             await one.publish(PAID, b"no room")
-        house.server.command[-1] = "10"
-        await house.restart()
+        stack.server.command[-1] = "10"
+        await stack.restart()
         await one.up()
         await one.publish(CANCELLED, b"now")
         await one.got_data(b"now")
 
 
 class TestDelivering:
-    async def test_poison_among_good_ones_blocks_nobody(self, house: House) -> None:
-        """F30: 50 events that nobody ever acknowledges come again and again; each good one among them comes once."""
+    async def test_poison_among_good_events_blocks_none_of_them(self, stack: StreamingStack) -> None:
+        """F30: 50 events that are never acknowledged are redelivered again and again; each good one among them comes
+        once.
+        """
 
         async def never_ack_poison(delivery: Delivery) -> None:
             if not delivery.data.startswith(b"poison"):
                 await delivery.ack()
 
-        one = await house.member("one", CREATED, handle=never_ack_poison, ack_wait_s=1)
+        one = await stack.member("one", CREATED, handle=never_ack_poison, ack_wait_s=1)
         good = [b"%d" % number for number in range(200)]
         for number, each in enumerate(good):
             await one.publish(CREATED, each, *([b"poison %d" % number] if number % 4 == 0 else []))
@@ -94,22 +98,22 @@ class TestDelivering:
         assert all(one.data.count(each) == 1 for each in good)
 
     async def test_an_event_that_can_not_be_written_now_comes_again_after_the_delay_asked_for(
-        self, house: House
+        self, stack: StreamingStack
     ) -> None:
         """F25: without waiting for the server's ack wait, as often as need be; its count rises each time."""
 
         async def write_at_the_fourth(delivery: Delivery) -> None:
             await (delivery.ack() if delivery.redelivered == 3 else delivery.retry(0.01 * 2**delivery.redelivered))
 
-        one = await house.member("one", CREATED, handle=write_at_the_fourth)
+        one = await stack.member("one", CREATED, handle=write_at_the_fourth)
         await one.publish(CREATED, b"1")
         await one.until(lambda: len(one.got) == 4)
         assert [each.redelivered for each in one.got] == [0, 1, 2, 3]
         await one.publish(CREATED, b"2")
         await one.until(lambda: len(one.got) == 8)
 
-    async def test_handling_that_outlasts_the_ack_wait_is_not_done_twice_at_once(self, house: House) -> None:
-        """F29: the server brings it again and again; one handler has it in work."""
+    async def test_handling_that_outlasts_the_ack_wait_is_not_done_twice_at_once(self, stack: StreamingStack) -> None:
+        """F29: the server redelivers it again and again; only one handler handles it."""
         at_work, most, room = 0, 0, asyncio.Event()
 
         async def be_slow(delivery: Delivery) -> None:
@@ -119,8 +123,8 @@ class TestDelivering:
             at_work -= 1
             await delivery.ack()
 
-        one = await house.member("one", CREATED, CANCELLED, handle=be_slow, ack_wait_s=1)
-        two = await house.member("two", PAID, handle=keep, ack_wait_s=1)
+        one = await stack.member("one", CREATED, CANCELLED, handle=be_slow, ack_wait_s=1)
+        two = await stack.member("two", PAID, handle=keep, ack_wait_s=1)
         await two.publish(CREATED, b"slow")
         await one.got_data(b"slow")
         await two.publish(PAID, b"clock")
@@ -130,66 +134,66 @@ class TestDelivering:
         await one.got_data(b"next")
         assert (one.data, most) == ([b"slow", b"next"], 1)
 
-    async def test_2_000_unacknowledged_at_once_arrive_all(self, house: House) -> None:
-        """The first member to come back to its group gets everything that nobody acknowledged, at once."""
-        away = [await house.member(f"away-{number}", CREATED, handle=keep) for number in range(4)]
-        publisher = await house.member("publisher")
+    async def test_2_000_unacknowledged_at_once_arrive_all(self, stack: StreamingStack) -> None:
+        """The first member that returns to its group gets all unacknowledged events at once."""
+        away = [await stack.member(f"away-{number}", CREATED, handle=keep) for number in range(4)]
+        publisher = await stack.member("publisher")
         sent = [b"%d" % number for number in range(2_000)]
         await asyncio.gather(*(publisher.publish(CREATED, each) for each in sent))
         await until(lambda: sum(len(each.got) for each in away) == 2_000, "all are held")
         for each in away:
             await each.transport.close()
-        one = await house.member("one", CREATED)
+        one = await stack.member("one", CREATED)
         await one.got_data(*sent)
         assert len(one.got) == 2_000
 
-    async def test_stopping_gives_back_what_was_not_handed_over(self, house: House) -> None:
-        """F33: another member has it in a second or two, while our handler still hangs, long before the ack wait."""
+    async def test_stopping_gives_back_what_was_not_handed_over(self, stack: StreamingStack) -> None:
+        """F33: another member gets them in a second or two, while the handler still hangs, long before the ack wait."""
 
         async def hold(_: Delivery) -> None:
             await asyncio.Event().wait()
 
-        one = await house.member("one", CREATED, handle=hold)
+        one = await stack.member("one", CREATED, handle=hold)
         await one.publish(CREATED, *(b"%d" % number for number in range(10)))
         await one.got_data(b"0")
-        two = await house.member("two", CREATED)
+        two = await stack.member("two", CREATED)
         await one.transport.stop_consuming()
         await two.got_data(*(b"%d" % number for number in range(1, 10)))
         assert one.data == [b"0"]
 
-    async def test_a_handler_that_raises_ends_run(self, house: House) -> None:
-        """F32: our own bug is not the broker's trouble: the actor must hear of it."""
+    async def test_a_handler_that_raises_ends_run(self, stack: StreamingStack) -> None:
+        """F32: a bug of the service is not the broker's fault: the actor must get the exception."""
 
         async def fail(_: Delivery) -> None:
             raise ZeroDivisionError
 
-        one = await house.member("one", CREATED, handle=fail)
+        one = await stack.member("one", CREATED, handle=fail)
         await one.publish(CREATED, b"1")
         with pytest.raises(ZeroDivisionError):
             await one.until(lambda: False)
 
 
-class TestWhoIsThere:
-    async def test_check_names_the_server_and_disturbs_nobody(self, house: House) -> None:
-        """The words of --check; a running service of the same client id keeps its session."""
-        one = await house.member("payment", CREATED)
-        said = await house.transport("payment").check()
-        assert said.startswith(
-            f"NATS Streaming, cluster id 'ticketing', at 127.0.0.1:{house.server.port}, NATS server 2"
+class TestCheck:
+    async def test_check_names_the_server_and_disturbs_no_session(self, stack: StreamingStack) -> None:
+        """The text of --check; a running service of the same client id keeps its session."""
+        one = await stack.member("payment", CREATED)
+        found = await stack.transport("payment").check()
+        assert found.startswith(
+            f"NATS Streaming, cluster id 'ticketing', at 127.0.0.1:{stack.server.port}, NATS server 2"
         )
         await one.publish(CREATED, b"1")
         await one.got_data(b"1")
-        assert one.told == ["connected"]
+        assert one.reported == ["connected"]
 
-    async def test_a_wrong_cluster_id_is_said_as_such(self, house: House) -> None:
-        """By --check and while running, with the variable to mend; not as a time-out."""
+    async def test_a_wrong_cluster_id_is_reported_as_such(self, stack: StreamingStack) -> None:
+        """By --check and while running, with the variable to correct; not as a time-out."""
         with pytest.raises(TransportUnavailable, match=r"cluster id 'staging'.*NATS_CLUSTER_ID"):
-            await house.transport("one", cluster_id="staging").check()
-        one = await house.member("one", CREATED, up=False, cluster_id="staging")
-        await one.until(lambda: len(one.told) == 1, deadline_s=2)
-        assert "no NATS Streaming with the cluster id 'staging'" in one.told[0]
+            await stack.transport("one", cluster_id="staging").check()
+        one = await stack.member("one", CREATED, up=False, cluster_id="staging")
+        await one.until(lambda: len(one.reported) == 1, deadline_s=2)
+        assert "no NATS Streaming with the cluster id 'staging'" in one.reported[0]
 
-    async def test_plain_nats_is_said_as_such(self, tmp_path: Path) -> None:
+    async def test_plain_nats_is_reported_as_such(self, tmp_path: Path) -> None:
         """A NATS server without NATS Streaming, by its address."""
         plain = NatsServer(tmp_path / "plain", jetstream=False)
         await asyncio.to_thread(plain.start)

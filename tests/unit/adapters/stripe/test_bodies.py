@@ -38,7 +38,7 @@ from tests.unit.adapters.stripe.world import (
     an_intent,
 )
 
-ASKED = [pytest.param(INTENT, id="confirm"), pytest.param(None, id="look")]
+ASKED = [pytest.param(INTENT, id="confirm"), pytest.param(None, id="retrieve")]
 
 
 def read(body: Body, asked: IntentReference | None = None, replayed: bool = False) -> IntentAnswer | Unclear:
@@ -52,14 +52,14 @@ def read(body: Body, asked: IntentReference | None = None, replayed: bool = Fals
 @pytest.mark.parametrize(
     "status", [s for s in IntentStatus if s not in (IntentStatus.SUCCEEDED, IntentStatus.REQUIRES_ACTION)]
 )
-def test_a_status_is_read_as_stripe_says_it(status: IntentStatus, asked: IntentReference | None) -> None:
+def test_a_status_is_read_as_stripe_gives_it(status: IntentStatus, asked: IntentReference | None) -> None:
     """Only one that waits for its capture is none of ours: an alarm."""
-    seen = read(an_intent(status=status.value, latest_charge="ch_0"), asked)
+    answer = read(an_intent(status=status.value, latest_charge="ch_0"), asked)
     if status is IntentStatus.REQUIRES_CAPTURE:
-        assert isinstance(seen, Unclear)
-        assert seen.alarm
+        assert isinstance(answer, Unclear)
+        assert answer.alarm
     else:
-        assert seen == IntentAnswer(id="pi_1", status=status)
+        assert answer == IntentAnswer(id="pi_1", status=status)
 
 
 @pytest.mark.parametrize("asked", ASKED)
@@ -86,11 +86,11 @@ def test_a_success_brings_its_charge(asked: IntentReference | None) -> None:
 )
 def test_a_charge_is_refunded_in_full_or_not_at_all(fields: Body, refunded: bool, disputed: bool) -> None:
     """Part of the money is not the money."""
-    seen = read(a_paid_intent(**fields))
-    assert isinstance(seen, IntentAnswer)
-    said = fields.get("amount_refunded", 0)
-    facts = ChargeFacts("ch_1", refunded, disputed, said if isinstance(said, int) else 0)
-    assert seen.charge == facts
+    answer = read(a_paid_intent(**fields))
+    assert isinstance(answer, IntentAnswer)
+    amount = fields.get("amount_refunded", 0)
+    facts = ChargeFacts("ch_1", refunded, disputed, amount if isinstance(amount, int) else 0)
+    assert answer.charge == facts
     assert read_listed([a_charge(**fields)], "o1", "p1").charges == (ListedCharge(facts, 0),)
 
 
@@ -111,7 +111,7 @@ def test_a_charge_is_refunded_in_full_or_not_at_all(fields: Body, refunded: bool
     ],
 )
 def test_a_success_without_its_paid_charge_proves_nothing(charge: object, asked: IntentReference | None) -> None:
-    """A charge's id alone, which Stripe gives where nothing is expanded, says neither paid nor refunded."""
+    """A charge's id alone, which Stripe gives where nothing is expanded, shows neither paid nor refunded."""
     body = an_intent(status="succeeded", latest_charge=charge)
     assert read(body, asked) == Unclear("Stripe calls the intent succeeded, and shows no succeeded charge")
     replayed = read(body, asked, replayed=True)
@@ -134,11 +134,11 @@ def test_a_success_without_its_paid_charge_proves_nothing(charge: object, asked:
     ],
 )
 def test_a_charge_that_contradicts_its_order_is_an_alarm(charge: Body, asked: IntentReference | None) -> None:
-    """Another amount or order is no payment of this one, whatever the intent says (F16)."""
-    seen = read(a_paid_intent(**charge), asked)
-    assert isinstance(seen, Unclear)
-    assert seen.alarm
-    assert "ch_1" in seen.text
+    """Another amount or order is no payment of this one, whatever the intent shows (F16)."""
+    answer = read(a_paid_intent(**charge), asked)
+    assert isinstance(answer, Unclear)
+    assert answer.alarm
+    assert "ch_1" in answer.text
 
 
 @pytest.mark.parametrize("name", ["amount", "currency", "captured", "payment_intent", "transfer_group", "metadata"])
@@ -148,9 +148,9 @@ def test_what_a_charge_does_not_say_contradicts_nothing(name: str, asked: Intent
     absent = a_charge()
     del absent[name]
     for charge in (absent, a_charge(**{name: None})):
-        seen = read(an_intent(status="succeeded", latest_charge=charge), asked)
-        assert isinstance(seen, IntentAnswer)
-        assert seen.charge is not None
+        answer = read(an_intent(status="succeeded", latest_charge=charge), asked)
+        assert isinstance(answer, IntentAnswer)
+        assert answer.charge is not None
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_what_a_charge_does_not_say_contradicts_nothing(name: str, asked: Intent
 )
 def test_another_intent_than_the_one_asked_for_is_an_alarm(fields: Body) -> None:
     """A key that brings another intent than ours breaks a rule of our own (F16)."""
-    for seen in (read(an_intent(**fields), INTENT), read_created(Success(an_intent(**fields)), INTENT)):
-        assert isinstance(seen, Unclear)
-        assert seen.alarm
-    assert isinstance(read(an_intent(**fields)), IntentAnswer), "a look knows the id alone"
+    for answer in (read(an_intent(**fields), INTENT), read_created(Success(an_intent(**fields)), INTENT)):
+        assert isinstance(answer, Unclear)
+        assert answer.alarm
+    assert isinstance(read(an_intent(**fields)), IntentAnswer), "a retrieve knows the id alone"
     other = read(an_intent(id="pi_2"))
     assert isinstance(other, Unclear)
     assert other.alarm
@@ -190,9 +190,9 @@ def test_another_intent_than_the_one_asked_for_is_an_alarm(fields: Body) -> None
 )
 def test_what_is_no_intent_proves_nothing(body: Body) -> None:
     """No alarm: it may be a proxy's."""
-    for seen in (read(body), read(body, INTENT), read_created(Success(body), INTENT)):
-        assert isinstance(seen, Unclear)
-        assert not seen.alarm
+    for answer in (read(body), read(body, INTENT), read_created(Success(body), INTENT)):
+        assert isinstance(answer, Unclear)
+        assert not answer.alarm
 
 
 @pytest.mark.parametrize(
@@ -218,16 +218,16 @@ def test_the_next_action_is_a_redirect_or_stripes_library_s_business(action: obj
 
 
 def test_an_action_without_its_secret_is_unclear() -> None:
-    """Without the secret no customer can act, so there is nothing to hand over."""
+    """Without the secret no customer can act, so there is no handover."""
     for secret in (None, "", 7):
         assert isinstance(read(a_waiting_intent(client_secret=secret)), Unclear)
 
 
 def test_a_secret_is_handed_over_only_where_the_customer_is_wanted() -> None:
     """Every intent has one."""
-    seen = read(an_intent(status="processing"))
-    assert isinstance(seen, IntentAnswer)
-    assert seen.handover is None
+    answer = read(an_intent(status="processing"))
+    assert isinstance(answer, IntentAnswer)
+    assert answer.handover is None
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_secret_is_handed_over_only_where_the_customer_is_wanted() -> None:
     ],
 )
 def test_the_last_payment_error_is_the_failure(error: object, failure: Failure | None) -> None:
-    """In Stripe's codes and words, without secrets."""
+    """In Stripe's codes and messages, without secrets."""
     assert read(an_intent(last_payment_error=error)) == IntentAnswer(
         "pi_1", IntentStatus.REQUIRES_PAYMENT_METHOD, failure=failure
     )
@@ -255,7 +255,7 @@ def test_the_last_payment_error_is_the_failure(error: object, failure: Failure |
 
 @pytest.mark.parametrize("status", ["requires_payment_method", "canceled", "succeeded", "requires_action"])
 def test_a_create_brings_the_id_and_the_status_alone(status: str) -> None:
-    """Its answer is what was stored for the key: no evidence of a charge, and nobody to hand a secret to."""
+    """Its answer is what was stored for the key: no evidence of a charge, and no customer who waits for a secret."""
     created = read_created(Success(an_intent(status=status, latest_charge="ch_1"), replayed=True), INTENT)
     assert created == IntentAnswer(id="pi_1", status=IntentStatus(status), replayed=True)
 
@@ -300,7 +300,7 @@ def test_a_listed_charge_belongs_by_its_metadata(metadata: object, attempt: int 
     assert waiting == Charges((), pending=attempt is not None)
 
 
-def test_only_succeeded_charges_are_listed_and_a_pending_one_is_said() -> None:
+def test_only_succeeded_charges_are_listed_and_a_pending_one_is_reported() -> None:
     """A failed one is neither."""
     listed = read_listed(
         [a_charge(id="ch_3", status="failed"), a_charge(id="ch_2", status="pending"), a_charge()], "o1", "p1"
@@ -358,13 +358,13 @@ OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8)
 @settings(max_examples=300, deadline=None)
 def test_reading_a_body_never_raises_and_never_makes_up_a_charge(body: Body, asked: IntentReference | None) -> None:
     """Whatever JSON comes with a 200, the readers give an outcome, with ids that were in it."""
-    seen = read(body, asked)
-    if isinstance(seen, IntentAnswer):
-        assert seen.id == body["id"]
-        assert (seen.charge is not None) == (seen.status is IntentStatus.SUCCEEDED)
-        assert (seen.handover is not None) == (seen.status is IntentStatus.REQUIRES_ACTION)
+    answer = read(body, asked)
+    if isinstance(answer, IntentAnswer):
+        assert answer.id == body["id"]
+        assert (answer.charge is not None) == (answer.status is IntentStatus.SUCCEEDED)
+        assert (answer.handover is not None) == (answer.status is IntentStatus.REQUIRES_ACTION)
         charge = body.get("latest_charge")
-        assert seen.charge is None or (isinstance(charge, dict) and seen.charge.charge_id == charge["id"])
+        assert answer.charge is None or (isinstance(charge, dict) and answer.charge.charge_id == charge["id"])
     created = read_created(Success(body), INTENT)
     assert isinstance(created, Unclear) or created.id == body["id"]
     assert all(listed.charge.charge_id == body["id"] for listed in read_listed([body], "o1", "p1").charges)

@@ -1,4 +1,4 @@
-"""The Stripe adapter: what it sends, what it takes for proof, and what it never says, over real sockets."""
+"""The Stripe adapter: what it sends, what it takes for proof, and what it never lets out, over real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -78,7 +78,7 @@ async def test_it_is_a_card_processor_that_can_be_made_outside_a_loop() -> None:
 
 
 def test_the_pinned_version_is_the_librarys_own() -> None:
-    """A new library is a decision: its version of the API is pinned by hand, after its changes have been read."""
+    """A new library is a decision: its version of the API is pinned in code, after its changes have been read."""
     assert stripe.api_version == API_VERSION
 
 
@@ -177,7 +177,7 @@ def test_metadata_is_no_parameter_of_a_confirm() -> None:
     assert "metadata" not in PaymentIntentConfirmParams.__annotations__
 
 
-async def test_a_replayed_success_says_so(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_replayed_success_is_marked_as_replayed(server: HostileStripe, cards: StripeCards) -> None:
     """It is a fact about the past: the charge may be refunded since."""
     server.script(reply(200, a_paid_intent(), REPLAYED))
     assert await cards.confirm(CONFIRM, "pi_1") == replace(PAID, replayed=True)
@@ -215,7 +215,7 @@ async def test_a_200_with_another_charge_or_intent_is_an_alarm(
     assert outcome.alarm
 
 
-async def test_a_decline_brings_stripes_code_and_words(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_decline_brings_stripes_code_and_message(server: HostileStripe, cards: StripeCards) -> None:
     """The contract's 402 shows Stripe's decline code and message (F15)."""
     error = an_error(type="card_error", code="card_declined", decline_code="lost_card", message="It was declined.")
     server.script(reply(402, error), reply(402, an_error(type="card_error", message=None)))
@@ -260,7 +260,7 @@ async def test_a_write_is_tried_once(server: HostileStripe, cards: StripeCards) 
 # --- retrieve and cancel
 
 
-async def test_a_look_asks_for_the_intent_with_its_charge(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_retrieve_asks_for_the_intent_with_its_charge(server: HostileStripe, cards: StripeCards) -> None:
     """Refunded and disputed are read with it; the newest version is spoken, for no key is at stake."""
     server.script(reply(200, a_paid_intent(amount_refunded=1999, disputed=True)))
     charge = ChargeFacts("ch_1", refunded=True, disputed=True, amount_refunded=1999)
@@ -282,8 +282,10 @@ async def test_a_cancel_carries_no_key(server: HostileStripe, cards: StripeCards
     assert "idempotency-key" not in request.headers
 
 
-async def test_what_can_not_be_cancelled_or_confirmed_says_so(server: HostileStripe, cards: StripeCards) -> None:
-    """Canceled or succeeded before: a look tells which."""
+async def test_an_intent_that_can_not_be_cancelled_or_confirmed_is_in_an_unexpected_state(
+    server: HostileStripe, cards: StripeCards
+) -> None:
+    """Canceled or succeeded before: a retrieve shows which."""
     error = an_error(code="payment_intent_unexpected_state", message="You cannot cancel this PaymentIntent.")
     server.script(reply(400, error), reply(400, error))
     unexpected = UnexpectedState("You cannot cancel this PaymentIntent.")
@@ -354,7 +356,7 @@ async def test_a_list_without_end_is_an_alarm(server: HostileStripe, cards: Stri
 
 
 async def test_a_page_that_is_not_whole_proves_nothing(server: HostileStripe, cards: StripeCards) -> None:
-    """One item that can't be read could be the charge that was looked for."""
+    """One item that can't be read could be the charge that is searched for."""
     server.script(reply(200, a_list(a_charge(), a_charge(id=None))))
     assert isinstance(await cards.list_charges("o1", "p1"), Unclear)
 
@@ -382,7 +384,7 @@ async def test_a_refund_sends_the_charge_and_nothing_else(server: HostileStripe,
 async def test_a_refund_that_has_not_succeeded_is_blocked(
     status: str, server: HostileStripe, cards: StripeCards
 ) -> None:
-    """It is never called done before Stripe's list says so (F44)."""
+    """It is never called done before Stripe's list shows it (F44)."""
     server.script(reply(200, a_refund(status=status)), reply(200, a_list(a_refund(status=status))))
     server.script(reply(200, a_charge()))
     assert await cards.refund(REFUND) == Blocked(text=f"the refund is {status}", refund_id="re_1")
@@ -391,7 +393,7 @@ async def test_a_refund_that_has_not_succeeded_is_blocked(
 async def test_a_replayed_pending_refund_that_has_succeeded_since_is_refunded(
     server: HostileStripe, cards: StripeCards
 ) -> None:
-    """The answer stored for the key says pending for as long as the key lives: the list is asked (F44)."""
+    """The answer stored for the key is pending until the key expires: the list is asked (F44)."""
     server.script(reply(200, a_refund(status="pending"), {"Idempotent-Replayed": "true"}))
     server.script(reply(200, a_list(a_refund())), reply(200, a_charge()))
     assert await cards.refund(REFUND) == Refunded(refund_id="re_1")
@@ -427,7 +429,7 @@ async def test_already_refunded_without_a_refund_proves_nothing(server: HostileS
 
 
 async def test_already_refunded_and_then_no_answer_is_unclear(server: HostileStripe, cards: StripeCards) -> None:
-    """The look-up's own end is the call's end."""
+    """The search ends as its call ends."""
     server.script(reply(400, an_error(code="charge_already_refunded")), reply(500, an_error(type="api_error")))
     assert isinstance(await cards.refund(REFUND), Unclear)
 
@@ -460,7 +462,7 @@ async def test_a_charge_is_refunded_when_succeeded_refunds_add_up_to_it(
 
 
 async def test_a_charge_without_refunds_is_not_refunded(server: HostileStripe, cards: StripeCards) -> None:
-    """Nor disputed: the charge says so."""
+    """Nor disputed: the charge shows it."""
     server.script(reply(200, a_list()), reply(200, a_charge()))
     assert await cards.find_refund("ch_1") == NotRefunded()
     assert [request.path for request in server.requests] == ["/v1/refunds", "/v1/charges/ch_1"]
@@ -486,7 +488,7 @@ async def test_refunds_that_cannot_be_added_up_prove_nothing(
     assert isinstance(await cards.find_refund("ch_1"), Unclear)
 
 
-async def test_looking_for_a_refund_ends_as_its_calls_end(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_search_for_a_refund_ends_as_its_calls_end(server: HostileStripe, cards: StripeCards) -> None:
     """Both of its calls are judged by the table."""
     server.script(reply(429, an_error(code="lock_timeout")))
     server.script(reply(200, a_list(a_refund())), reply(401, an_error()))
@@ -516,12 +518,12 @@ async def test_a_check_asks_for_the_account(server: HostileStripe, cards: Stripe
 
 
 async def test_a_restricted_keys_account_is_read_off_its_refusal(server: HostileStripe, cards: StripeCards) -> None:
-    """F48: no permission lets such a key read its account everywhere; Stripe names it when it says so."""
-    words = (
+    """F48: no permission lets such a key read its account everywhere; Stripe names it when it refuses."""
+    message = (
         "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account "
         "'acct_1PJBLEBBLEfV'. Having the 'rak_accounts_kyc_basic_read' permission would allow this request to continue."
     )
-    server.script(reply(403, an_error(message=words)))
+    server.script(reply(403, an_error(message=message)))
     account = await cards.check()
     assert isinstance(account, StripeAccount)
     assert account.id == "acct_1PJBLEBBLEfV"
@@ -529,18 +531,18 @@ async def test_a_restricted_keys_account_is_read_off_its_refusal(server: Hostile
 
 async def test_the_same_key_at_another_address_is_another_key(server: HostileStripe) -> None:
     """F48: where the account is not known, the key and its address stand for it; no digest shows a key."""
-    seen = []
+    accounts = []
     for key, base in (("sk_test_1", server.url), ("sk_test_1", f"{server.url}/proxy"), ("rk_live_1", server.url)):
         cards = StripeCards(key, base, max_connections=1)
         server.script(reply(200, {"object": "list", "data": []}))
-        seen.append(await cards.check())
+        accounts.append(await cards.check())
         await cards.close()
-    assert len({account.fingerprint for account in seen if isinstance(account, StripeAccount)}) == 3
-    assert [getattr(account, "live", "") for account in seen] == [False, False, True]
-    assert not any(key in repr(seen) for key in ("sk_test_1", "rk_live_1"))
+    assert len({account.fingerprint for account in accounts if isinstance(account, StripeAccount)}) == 3
+    assert [getattr(account, "live", "") for account in accounts] == [False, False, True]
+    assert not any(key in repr(accounts) for key in ("sk_test_1", "rk_live_1"))
 
 
-async def test_a_check_with_a_bad_key_says_so(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_check_with_a_bad_key_is_refused(server: HostileStripe, cards: StripeCards) -> None:
     """Readiness needs to know (F36)."""
     server.script(reply(401, an_error()))
     outcome = await cards.check()
@@ -549,7 +551,7 @@ async def test_a_check_with_a_bad_key_says_so(server: HostileStripe, cards: Stri
 
 
 async def test_not_even_the_end_of_a_bad_key_is_repeated(server: HostileStripe, cards: StripeCards) -> None:
-    """F36: Stripe shows its last characters, and `/readyz` shows our text to everybody."""
+    """F36: Stripe shows its last characters, and `/readyz` shows our text to anybody on the network."""
     server.script(reply(401, an_error(message="Invalid API Key provided: ********ET42")))
     outcome = await cards.check()
     assert outcome == NotYet(Obstacle.KEY_REFUSED, "Invalid API Key provided: [redacted]")
@@ -622,7 +624,7 @@ async def test_a_permission_is_checked_by_a_call_that_can_not_do_anything(
         assert set(request.form) <= {"charge"}
 
 
-async def test_what_is_no_answer_of_stripes_says_nothing_about_a_permission(
+async def test_an_answer_that_is_not_stripes_proves_nothing_about_a_permission(
     server: HostileStripe, cards: StripeCards
 ) -> None:
     """A proxy's 403, a 500, a 429: our key is neither refused nor taken by these."""

@@ -1,4 +1,4 @@
-"""The table of endings, each line of it driven through the real stripe library against a server that answers so."""
+"""The table of endings, each rule of it driven through the real stripe library against a server that answers so."""
 
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -57,7 +57,7 @@ REPLAYED = {"Idempotent-Replayed": "true"}
 
 
 class Example(Struct):
-    """An answer that a line of the table is for."""
+    """An answer that a rule of the table is for."""
 
     status: int
     body: object
@@ -121,7 +121,7 @@ EXAMPLES: dict[str, Example] = {
     "400, any other fault of a refund": Example(400, an_error(code="charge_not_refundable")),
     "402, a refund that failed": Example(402, an_error(code="balance_insufficient")),
     "404, no such charge to refund": Example(404, an_error(code="resource_missing", param="charge")),
-    "a look-up or cancel that is refused": Example(400, an_error(code="parameter_unknown")),
+    "a read or cancel that is refused": Example(400, an_error(code="parameter_unknown")),
     "5xx, replayed": Example(500, an_error(type="api_error"), REPLAYED),
     "4xx of no kind above, replayed": Example(424, an_error(type="api_error"), REPLAYED),
     "5xx": Example(500, an_error(type="api_error")),
@@ -182,7 +182,7 @@ async def make(call: CallKind, cards: StripeCards) -> object:
             return await cards.cancel("pi_1")
         case CallKind.REFUND:
             return await cards.refund(REFUND)
-        case CallKind.LOOK:
+        case CallKind.READ:
             return await cards.list_charges("o1", "p1")
 
 
@@ -193,9 +193,9 @@ async def server() -> AsyncIterator[HostileStripe]:
 
 
 def answers_of_the_table() -> Iterator[object]:
-    for line in ANSWERS:
-        for call in sorted(line.calls, key=lambda call: call.value):
-            yield pytest.param(line.name, call, id=f"{line.name}-{call.value}")
+    for rule in ANSWERS:
+        for call in sorted(rule.calls, key=lambda call: call.value):
+            yield pytest.param(rule.name, call, id=f"{rule.name}-{call.value}")
 
 
 def answer_of(example: Example) -> ErrorAnswer | None:
@@ -204,50 +204,50 @@ def answer_of(example: Example) -> ErrorAnswer | None:
     return read_answer(error)
 
 
-def test_every_line_has_an_example_and_every_example_a_line() -> None:
-    """A line without an example, and an example without a line, must not pass."""
-    names = [line.name for line in ANSWERS]
+def test_every_rule_has_an_example_and_every_example_a_rule() -> None:
+    """A rule without an example, and an example without a rule, must not pass."""
+    names = [rule.name for rule in ANSWERS]
     assert len(set(names)) == len(names)
     assert set(EXAMPLES) == set(names)
-    assert {line.name for line in BREAKS} == set(BROKEN)
+    assert {rule.name for rule in BREAKS} == set(BROKEN)
 
 
-def test_every_ending_has_an_outcome_and_every_line_a_source() -> None:
-    """The table has no ending without an outcome, and no line without a reason."""
+def test_every_ending_has_an_outcome_and_every_rule_a_source() -> None:
+    """The table has no ending without an outcome, and no rule without a reason."""
     assert set(OUTCOMES) == set(Ending)
-    assert {line.ending for line in ANSWERS} | {line.ending for line in BREAKS} == set(Ending)
-    assert all(line.source for line in ANSWERS)
-    assert all(line.source for line in BREAKS)
+    assert {rule.ending for rule in ANSWERS} | {rule.ending for rule in BREAKS} == set(Ending)
+    assert all(rule.source for rule in ANSWERS)
+    assert all(rule.source for rule in BREAKS)
 
 
 @pytest.mark.parametrize(("name", "call"), list(answers_of_the_table()))
-async def test_an_answer_ends_as_its_line_says(name: str, call: CallKind, server: HostileStripe) -> None:
-    """Every line of ANSWERS, for every call that it is for, gives its outcome through the real library (F12 to F16)."""
+async def test_an_answer_ends_as_its_rule_says(name: str, call: CallKind, server: HostileStripe) -> None:
+    """Every rule of ANSWERS, for every call that it is for, gives its outcome through the real library (F12 to F16)."""
     example = EXAMPLES[name]
-    line = next(line for line in ANSWERS if line.name == name)
+    rule = next(rule for rule in ANSWERS if rule.name == name)
     answer = answer_of(example)
     assert answer is not None
-    assert judge_answer(call, answer) is line
+    assert judge_answer(call, answer) is rule
     server.script(reply(example.status, example.body, example.headers))
-    if line.ending is Ending.ALREADY_REFUNDED:
+    if rule.ending is Ending.ALREADY_REFUNDED:
         server.script(reply(200, a_list(a_refund())), reply(200, a_charge()))
     async with cards_at(server.url) as cards:
         outcome = await make(call, cards)
-    assert gist(outcome) == OUTCOMES[line.ending]
+    assert gist(outcome) == OUTCOMES[rule.ending]
     assert server.unused_steps == 0
 
 
-@pytest.mark.parametrize("name", sorted(line.name for line in ANSWERS if line.ending is Ending.OPERATOR))
+@pytest.mark.parametrize("name", sorted(rule.name for rule in ANSWERS if rule.ending is Ending.OPERATOR))
 async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe) -> None:
-    """It stops all charging, so the text says more than Stripe's own."""
+    """It stops all charging, so the text explains more than Stripe's own."""
     example = EXAMPLES[name]
     server.script(reply(example.status, example.body, example.headers))
     async with cards_at(server.url) as cards:
         outcome = await cards.retrieve("pi_1")
     assert isinstance(outcome, NotYet)
-    line = next(line for line in ANSWERS if line.name == name)
-    assert outcome.text.startswith(f"{line.advice}: ")
-    assert "STRIPE_KEY" in line.advice or "ask its support" in line.advice
+    rule = next(rule for rule in ANSWERS if rule.name == name)
+    assert outcome.text.startswith(f"{rule.advice}: ")
+    assert "STRIPE_KEY" in rule.advice or "ask its support" in rule.advice
 
 
 @pytest.mark.parametrize("message", [OTHER_MODE, UNSUPPORTED, "You can't use the Charges API."])
@@ -264,7 +264,7 @@ async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe
 async def test_no_client_can_stop_all_charging(
     kind: InstrumentKind, value: str, param: str, status: int, code: str | None, message: str, server: HostileStripe
 ) -> None:
-    """Whatever Stripe says of a card, such as that it is of the other mode, is one customer's matter."""
+    """Whatever Stripe answers about a card, such as that it is of the other mode, is one customer's matter."""
     server.script(reply(status, an_error(code=code, param=param, message=message)))
     async with cards_at(server.url) as cards:
         assert gist(await cards.confirm(confirm_with(value, kind), "pi_1")) is RefusalReason.TOKEN
@@ -342,18 +342,18 @@ def breaks_of_the_table() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("name", "step", "call"), list(breaks_of_the_table()))
-async def test_a_broken_call_ends_as_its_line_says(
+async def test_a_broken_call_ends_as_its_rule_says(
     name: str, step: Step, call: CallKind, server: HostileStripe
 ) -> None:
-    """Every line of BREAKS gives its outcome, and its name, through the real library and real sockets (F09 to F11)."""
-    server.script(step, step)  # aiohttp repeats a look-up once by itself; a write it never does.
+    """Every rule of BREAKS gives its outcome, and its name, through the real library and real sockets (F09 to F11)."""
+    server.script(step, step)  # aiohttp repeats a GET once by itself; a write it never does.
     slow_machine_s = 5.0 if name == "the answer has no end" else 0.3
     async with cards_at(server.url, call_timeout_s=slow_machine_s) as cards:
         outcome = await make(call, cards)
     assert isinstance(outcome, Unclear)
     assert (outcome.stored, outcome.alarm) == (False, False)
     assert outcome.text.startswith(name)
-    assert call in (CallKind.LOOK, CallKind.RETRIEVE) or server.unused_steps == 1
+    assert call in (CallKind.READ, CallKind.RETRIEVE) or server.unused_steps == 1
 
 
 @pytest.mark.parametrize("call", list(CallKind))
@@ -441,7 +441,7 @@ async def test_an_exception_inside_the_library_is_unclear() -> None:
         ({"Original-Request": "req_1"}, False),
     ],
 )
-async def test_a_replay_is_told_from_a_first_answer(
+async def test_a_replay_is_distinguished_from_a_first_answer(
     headers: dict[str, str], replayed: bool, server: HostileStripe
 ) -> None:
     """Stripe names the original request on first answers too: only another one's name is a replay (F12)."""

@@ -126,7 +126,7 @@ async def test_a_call_without_a_key_sends_none(verb: Verb, server: HostileStripe
         ({"Original-Request": "req_1", "Request-Id": "req_2"}, True),
     ],
 )
-async def test_a_success_says_whether_it_is_a_replay(
+async def test_a_success_shows_whether_it_is_a_replay(
     headers: dict[str, str], replayed: bool, server: HostileStripe
 ) -> None:
     """What was stored for a key is a fact about the past."""
@@ -137,7 +137,7 @@ async def test_a_success_says_whether_it_is_a_replay(
 
 
 async def test_what_is_no_json_is_the_librarys_error(server: HostileStripe) -> None:
-    """And what only the library takes for JSON is what it says."""
+    """And what only the library takes for JSON is what it returns."""
     async with aiohttp.ClientSession() as session:
         lean = LeanClient(SECRET_KEY, server.url, session)
         server.script(reply(200, b"<html>"), reply(200, b"\xff"), reply(200, b'{"amount": NaN, "id": "ch_1"}'))

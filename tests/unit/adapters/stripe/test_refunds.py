@@ -63,7 +63,7 @@ def paths(server: HostileStripe) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("disputes", "seen"),
+    ("disputes", "found"),
     [
         ([a_dispute("lost")], ChargedBack("du_1")),
         ([a_dispute("prevented", case="resolution")], ChargedBack("du_1")),
@@ -85,11 +85,11 @@ def paths(server: HostileStripe) -> list[str]:
     ],
 )
 async def test_a_disputed_charge_is_given_back_waits_or_can_be_refunded(
-    disputes: list[Body], seen: object, server: HostileStripe, cards: StripeCards
+    disputes: list[Body], found: object, server: HostileStripe, cards: StripeCards
 ) -> None:
     """By its disputes' statuses: a lost one is an end, an open one is in the way, an inquiry or a won one is not."""
     server.script(reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(*disputes)))
-    assert await cards.find_refund("ch_1") == seen
+    assert await cards.find_refund("ch_1") == found
     assert paths(server) == ["/v1/refunds", "/v1/charges/ch_1", "/v1/disputes"]
     assert server.requests[2].query == {"charge": "ch_1", "limit": "100"}
 
@@ -106,7 +106,7 @@ async def test_what_refunds_gave_back_need_not_be_taken_by_the_bank(server: Host
 
 
 async def test_a_disputed_charge_that_was_refunded_is_refunded(server: HostileStripe, cards: StripeCards) -> None:
-    """What the bank says comes after that."""
+    """The bank's decision comes after that."""
     server.script(reply(200, a_list(a_refund())), reply(200, DISPUTED))
     assert await cards.find_refund("ch_1") == Refunded("re_1")
 
@@ -123,19 +123,19 @@ async def test_a_disputed_charge_that_was_refunded_is_refunded(server: HostileSt
 async def test_a_charge_that_is_found_disputed_is_no_payment_where_its_bank_has_given_it_back(
     dispute: Body, given_back: bool, server: HostileStripe, cards: StripeCards
 ) -> None:
-    """F44: by a look at its intent, and by a list; the charge itself does not say how its dispute stands."""
+    """F44: by a retrieve of its intent, and by a list; the charge itself does not show how its dispute ended."""
     about = [reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(dispute))]
     server.script(reply(200, a_paid_intent(disputed=True)), *about)
-    seen = await cards.retrieve("pi_1")
-    assert isinstance(seen, IntentAnswer)
-    assert seen.charge == ChargeFacts("ch_1", refunded=given_back, disputed=True)
+    found = await cards.retrieve("pi_1")
+    assert isinstance(found, IntentAnswer)
+    assert found.charge == ChargeFacts("ch_1", refunded=given_back, disputed=True)
     server.script(reply(200, a_list(DISPUTED)), *about)
     listed = await cards.list_charges("o1", "p1")
     assert isinstance(listed, Charges)
-    assert [each.charge for each in listed.charges] == [seen.charge]
+    assert [each.charge for each in listed.charges] == [found.charge]
 
 
-async def test_a_disputed_charge_that_can_not_be_looked_at_is_not_found_yet(
+async def test_a_disputed_charge_whose_disputes_can_not_be_read_is_not_found_yet(
     server: HostileStripe, cards: StripeCards
 ) -> None:
     """Its intent, or its list, is asked for again."""
@@ -157,30 +157,30 @@ async def test_a_charge_without_a_dispute_takes_one_request(server: HostileStrip
 async def test_disputes_that_may_not_be_read_keep_the_refund_waiting(
     status: int, server: HostileStripe, cards: StripeCards
 ) -> None:
-    """A restricted key may lack the permission: that is said, and stops no other call."""
+    """A restricted key may lack the permission: the text names it, and no other call stops."""
     server.script(reply(200, a_list()), reply(200, DISPUTED), reply(status, an_error()))
-    seen = await cards.find_refund("ch_1")
-    assert isinstance(seen, Blocked)
-    assert "can't be read" in seen.text
+    found = await cards.find_refund("ch_1")
+    assert isinstance(found, Blocked)
+    assert "can't be read" in found.text
 
 
 async def test_disputes_without_an_answer_are_asked_for_again(server: HostileStripe, cards: StripeCards) -> None:
-    """As every look is."""
+    """As every read is."""
     server.script(reply(200, a_list()), reply(200, DISPUTED), reply(429, an_error(code="lock_timeout")))
-    seen = await cards.find_refund("ch_1")
-    assert isinstance(seen, NotYet)
-    assert seen.obstacle is Obstacle.LOCKED
+    found = await cards.find_refund("ch_1")
+    assert isinstance(found, NotYet)
+    assert found.obstacle is Obstacle.LOCKED
 
 
 async def test_a_refund_of_a_charge_that_was_charged_back_finds_that(server: HostileStripe, cards: StripeCards) -> None:
-    """Stripe says `charge_disputed` to both: the disputes tell which."""
+    """Stripe answers `charge_disputed` to both: the disputes show which."""
     server.script(reply(400, an_error(code="charge_disputed", message="It has been charged back.")))
     server.script(reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(a_dispute("lost"))))
     assert await cards.refund(REFUND) == ChargedBack("du_1")
 
 
 @pytest.mark.parametrize("answer", [reply(200, a_list(a_dispute("needs_response"))), reply(500, an_error())])
-async def test_a_refund_of_a_disputed_charge_is_blocked_whatever_the_look_says(
+async def test_a_refund_of_a_disputed_charge_is_blocked_whatever_the_charge_shows(
     answer: object, server: HostileStripe, cards: StripeCards
 ) -> None:
     """Nothing was made: that is certain."""
@@ -189,7 +189,7 @@ async def test_a_refund_of_a_disputed_charge_is_blocked_whatever_the_look_says(
     assert await cards.refund(REFUND) == Blocked("It is disputed.")
 
 
-async def test_a_refund_that_is_blocked_otherwise_is_not_looked_at(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_refund_that_is_blocked_otherwise_leads_to_no_read(server: HostileStripe, cards: StripeCards) -> None:
     """Too little balance: one call."""
     server.script(reply(400, an_error(code="balance_insufficient", message="Too little.")))
     assert await cards.refund(REFUND) == Blocked("Too little.")
@@ -199,14 +199,14 @@ async def test_a_refund_that_is_blocked_otherwise_is_not_looked_at(server: Hosti
 # ------------------------------------------------------------------------------------------------------- stored answers
 
 
-async def test_a_success_that_is_replayed_is_looked_at(server: HostileStripe, cards: StripeCards) -> None:
+async def test_a_success_that_is_replayed_leads_to_a_read(server: HostileStripe, cards: StripeCards) -> None:
     """F44: it is of the past."""
     server.script(reply(200, a_refund(), REPLAYED), reply(200, a_list(a_refund())), reply(200, a_charge()))
     assert await cards.refund(REFUND) == Refunded("re_1")
 
 
 @pytest.mark.parametrize(
-    ("answers", "seen"),
+    ("answers", "found"),
     [
         ([reply(200, a_list(a_refund(status="failed"))), reply(200, a_charge())], Blocked),
         ([reply(200, a_list(a_refund(status="failed"), a_refund(id="re_2"))), reply(200, a_charge())], Refunded),
@@ -215,19 +215,19 @@ async def test_a_success_that_is_replayed_is_looked_at(server: HostileStripe, ca
         ([reply(200, a_list()), reply(200, DISPUTED), reply(200, a_list(a_dispute("lost")))], ChargedBack),
     ],
 )
-async def test_a_replayed_success_is_what_the_look_says(
-    answers: list[object], seen: type, server: HostileStripe, cards: StripeCards
+async def test_a_replayed_success_is_what_the_read_shows(
+    answers: list[object], found: type, server: HostileStripe, cards: StripeCards
 ) -> None:
     """It is no success any more where it has failed since."""
     server.script(reply(200, a_refund(), REPLAYED), *answers)  # type: ignore[arg-type]
-    assert isinstance(await cards.refund(REFUND), seen)
+    assert isinstance(await cards.refund(REFUND), found)
 
 
 # ------------------------------------------------------------------------------------------------------------- rechecks
 
 
 async def test_a_refund_that_stands_costs_one_call(server: HostileStripe, cards: StripeCards) -> None:
-    """Nearly all do, and each is looked at four times."""
+    """Nearly all do, and each is read four times."""
     server.script(reply(200, a_refund()))
     assert await cards.recheck_refund(RECHECK) == Refunded("re_1")
     assert paths(server) == ["/v1/refunds/re_1"]
@@ -237,10 +237,10 @@ async def test_a_refund_that_stands_costs_one_call(server: HostileStripe, cards:
     "refund", [{"status": "failed"}, {"status": "canceled"}, {"status": "pending"}, {"amount": 1998}, {"amount": None},
                {"charge": "ch_2"}, {"id": "re_2"}],
 )  # fmt: skip
-async def test_a_refund_that_does_not_give_all_back_has_its_charge_looked_at(
+async def test_a_refund_that_does_not_give_all_back_has_its_charge_read(
     refund: Body, server: HostileStripe, cards: StripeCards
 ) -> None:
-    """Failed, canceled by hand, or one of several parts."""
+    """Failed, canceled by an operator, or one of several parts."""
     server.script(reply(200, a_refund(**refund)), reply(200, a_list(a_refund(status="failed"))), reply(200, a_charge()))
     assert await cards.recheck_refund(RECHECK) == NotRefunded()
 
@@ -248,7 +248,7 @@ async def test_a_refund_that_does_not_give_all_back_has_its_charge_looked_at(
 async def test_parts_that_still_add_up_stand_under_the_name_that_was_asked_about(
     server: HostileStripe, cards: StripeCards
 ) -> None:
-    """Two refunds by hand gave it back: the one that is known names both, also where the other is newer."""
+    """Two refunds by an operator gave it back: the one that is known names both, also where the other is newer."""
     parts = [a_refund(id="re_2", amount=1000), a_refund(amount=999)]
     server.script(reply(200, a_refund(amount=999)), reply(200, a_list(*parts)), reply(200, a_charge()))
     assert await cards.recheck_refund(RECHECK) == Refunded("re_1")
@@ -256,10 +256,8 @@ async def test_parts_that_still_add_up_stand_under_the_name_that_was_asked_about
     assert read_refunds(parts, 1999, "re_9") == Refunded("re_2")
 
 
-async def test_another_refund_in_the_place_of_one_that_failed_is_named(
-    server: HostileStripe, cards: StripeCards
-) -> None:
-    """An operator was quicker than our look."""
+async def test_another_refund_instead_of_one_that_failed_is_named(server: HostileStripe, cards: StripeCards) -> None:
+    """An operator was quicker than our read."""
     refunds = a_list(a_refund(id="re_2"), a_refund(status="failed"))
     server.script(reply(200, a_refund(status="failed")), reply(200, refunds), reply(200, a_charge()))
     assert await cards.recheck_refund(RECHECK) == Refunded("re_2")
@@ -272,7 +270,7 @@ async def test_a_recheck_without_an_answer_proves_nothing(server: HostileStripe,
 
 
 async def test_a_dispute_that_is_lost_still_costs_one_call(server: HostileStripe, cards: StripeCards) -> None:
-    """What was decided anew is looked at as a whole."""
+    """After a new decision all of the charge is read."""
     server.script(reply(200, a_dispute("lost")))
     assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")
     assert paths(server) == ["/v1/disputes/du_1"]
@@ -282,7 +280,7 @@ async def test_a_dispute_that_is_lost_still_costs_one_call(server: HostileStripe
 
 
 async def test_a_lost_dispute_that_may_not_be_read_any_more_stands(server: HostileStripe, cards: StripeCards) -> None:
-    """The key was changed: that says nothing of the bank. No answer is asked for again."""
+    """The key was changed: that proves nothing about the bank. A call without an answer is repeated."""
     server.script(reply(403, an_error()), reply(404, an_error()), reply(500, an_error()))
     assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")
     assert await cards.recheck_refund(RECHECK_LOST) == ChargedBack("du_1")

@@ -1,4 +1,4 @@
-"""What is passed on of Stripe's words holds no secret."""
+"""What is passed on of Stripe's messages holds no secret."""
 
 import socket
 
@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from payment.adapters.stripe.texts import MASK, TEXT_MAX_CHARS, broken_text, redacted
+from payment.adapters.stripe.texts import TEXT_MAX_CHARS, broken_text, redacted
+from payment.ops.redaction import MASK
 from tests.unit.adapters.stripe.world import CLIENT_SECRET, CONFIRMATION_TOKEN, PAYMENT_METHOD, SECRET_KEY, TOKEN
 
 SECRETS = [
@@ -53,7 +54,7 @@ def test_a_secret_is_masked_before_the_text_is_cut() -> None:
     assert len(redacted("x" * 5000)) == TEXT_MAX_CHARS
 
 
-def test_a_lost_connection_is_said_in_words() -> None:
+def test_a_lost_connection_is_described_in_a_sentence() -> None:
     """An operator reads the system's reason, and no class of a library; the address is not repeated."""
     key = ConnectionKey("api.stripe.test", 443, True, True, None, None, None)
     refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "Connection refused"))
@@ -69,5 +70,5 @@ def test_a_lost_connection_is_said_in_words() -> None:
 
 
 def test_an_error_that_nothing_is_known_of_is_named() -> None:
-    """By its class alone: its words may hold what was sent."""
+    """By its class alone: its message may hold what was sent."""
     assert broken_text("an unknown exception", ZeroDivisionError("tok_1")) == "an unknown exception (ZeroDivisionError)"

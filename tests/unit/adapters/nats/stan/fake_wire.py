@@ -1,4 +1,4 @@
-"""A wire without a network behind it, and a NATS Streaming server of a few lines that says what a test wants."""
+"""A wire without a network, and a minimal NATS Streaming server with scripted answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nats.aio import client as nats_client
 from nats.aio.msg import Msg
 
 from payment.adapters.nats.stan.client import Client
@@ -33,15 +34,15 @@ WELCOME = ConnectResponse(
 
 
 @dataclass
-class Ear:
-    """Stands for nats-py's subscription."""
+class FakeSubscription:
+    """Replaces nats-py's subscription."""
 
     subject: str
     arrived: Callable[[Msg], Awaitable[None]]
 
 
 class FakeWire:
-    """`answers` gives, by subject, a message or an exception; `asked` and `sent` are what went out."""
+    """`answers` has, by subject, a message or an exception; `asked` and `sent` are the sent messages."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Message | bytes | Exception] = {
@@ -54,9 +55,9 @@ class FakeWire:
         self.asked: list[tuple[str, bytes]] = []
         self.sent: list[tuple[str, bytes, str]] = []
         self.done: list[str] = []
-        """Listening, flushing, asking and leaving, in their order."""
+        """The calls of subscribe, flush, request and unsubscribe, in their order."""
         self.gone = False
-        self.ears: list[Ear] = []
+        self.ears: list[FakeSubscription] = []
         self._inboxes = 0
 
     def new_inbox(self) -> str:
@@ -80,10 +81,10 @@ class FakeWire:
 
     async def listen(self, subject: str, arrived: Callable[[Msg], Awaitable[None]]) -> Any:
         self._check()
-        ear = Ear(subject, arrived)
-        self.ears.append(ear)
+        subscription = FakeSubscription(subject, arrived)
+        self.ears.append(subscription)
         self.done.append(f"listen {subject}")
-        return ear
+        return subscription
 
     async def unlisten(self, subscription: Any) -> None:
         self._check()
@@ -97,15 +98,17 @@ class FakeWire:
     async def deliver(
         self, subject: str, data: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """What the server sends to a subject; nobody gets it where nobody listens."""
-        for ear in tuple(self.ears):
-            if ear.subject == subject:
-                await ear.arrived(Msg(_client=None, subject=subject, reply=reply, data=data, headers=headers))
+        """Deliver a message of the server to a subject's subscribers."""
+        client = nats_client.Client()
+        for subscription in tuple(self.ears):
+            if subscription.subject == subject:
+                message = Msg(_client=client, subject=subject, reply=reply, data=data, headers=headers)
+                await subscription.arrived(message)
 
     @property
     def subjects(self) -> list[str]:
-        """Where somebody listens."""
-        return [ear.subject for ear in self.ears]
+        """Returns the subscribed subjects."""
+        return [subscription.subject for subscription in self.ears]
 
     def published(self) -> list[PubMsg]:
         return [decode(PubMsg, data) for subject, data, _ in self.sent if subject.startswith("pub.")]

@@ -1,4 +1,4 @@
-"""What a subscription holds: transcripts of what arrives, what is handed out and what becomes of it."""
+"""The buffer of a subscription: transcripts of arrivals, hand-outs and acknowledgements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def message(sequence: int, data: bytes = b"x", redeliveries: int = 0) -> MsgProt
 
 
 async def next_of(buffer: Buffer) -> int:
-    """The sequence of what is handed out, at once."""
+    """Returns the sequence of the message that is handed out at once."""
     async with asyncio.timeout(1):
         found = await buffer.next()
     assert found is not None
@@ -23,7 +23,7 @@ async def next_of(buffer: Buffer) -> int:
 
 
 async def test_messages_are_handed_out_in_the_order_in_which_they_came() -> None:
-    """Whatever their numbers are."""
+    """Their sequences do not matter."""
     buffer = Buffer()
     for sequence in (3, 1, 2):
         buffer.arrived(message(sequence))
@@ -31,7 +31,7 @@ async def test_messages_are_handed_out_in_the_order_in_which_they_came() -> None
 
 
 async def test_a_repetition_of_what_waits_or_is_in_work_is_dropped() -> None:
-    """F29: the server brings again what has no ack yet, and nobody works on it twice at a time."""
+    """F29: the server redelivers unacknowledged messages, and a message is never handled twice at a time."""
     buffer = Buffer()
     buffer.arrived(message(1))
     buffer.arrived(message(1, redeliveries=1))
@@ -43,7 +43,7 @@ async def test_a_repetition_of_what_waits_or_is_in_work_is_dropped() -> None:
 
 
 async def test_a_repetition_of_what_was_left_without_an_ack_is_handed_out_again() -> None:
-    """F08: that is what a redelivery is for."""
+    """F08: a redelivery replaces a lost ack or handler."""
     buffer = Buffer()
     buffer.arrived(message(1))
     await buffer.next()
@@ -56,7 +56,7 @@ async def test_a_repetition_of_what_was_left_without_an_ack_is_handed_out_again(
 
 
 async def test_what_is_put_back_comes_when_its_time_has_come_and_knows_how_often() -> None:
-    """The server's repetitions of it are dropped meanwhile; its own count and ours add up."""
+    """The server's redeliveries are dropped until then; its count and the buffer's add up."""
     buffer = Buffer()
     buffer.arrived(message(1))
     first = await buffer.next()
@@ -85,7 +85,7 @@ async def test_what_does_not_fit_is_dropped_and_counted() -> None:
 
 
 async def test_what_does_not_fit_any_more_is_not_put_back() -> None:
-    """It has no ack, so the server brings it again."""
+    """It has no ack, so the server redelivers it."""
     buffer = Buffer(messages_max=1)
     buffer.arrived(message(1))
     first = await buffer.next()
@@ -111,7 +111,7 @@ async def test_settled_is_when_nothing_handed_out_waits_for_its_ack() -> None:
 
 @pytest.mark.parametrize("waiting", [True, False])
 async def test_a_closed_buffer_hands_out_nothing_more(waiting: bool) -> None:
-    """Neither what it held nor what still comes, nor what was put back."""
+    """Neither held messages nor new ones, nor those that were put back."""
     buffer = Buffer()
     if waiting:
         following = asyncio.create_task(buffer.next())

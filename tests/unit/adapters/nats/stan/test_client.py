@@ -1,4 +1,4 @@
-"""The client against the real server: what the protocol's description leaves open is decided here."""
+"""The client against the real server, where the protocol's description is unclear."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEADLINE_S = 15.0
 
 
 class Pings:
-    """Stands for `sleep`: the next ping goes out when the test says so."""
+    """Replaces `sleep`: the test releases each ping."""
 
     def __init__(self) -> None:
         self._due = asyncio.Semaphore(0)
@@ -42,7 +42,7 @@ class Pings:
 
 
 class Party:
-    """Clients to one server, each over a connection of its own unless one is given."""
+    """Clients of one server, each over its own connection unless one is given."""
 
     def __init__(self, server: NatsStreamingServer | NatsServer) -> None:
         self.server = server
@@ -62,7 +62,7 @@ class Party:
         return await Client.connect(wire, cluster_id, name, conn_id or uuid4().hex, self.pings.sleep)
 
     async def drop(self, number: int) -> None:
-        """Cut one connection, as the end of its process would."""
+        """Cut one connection, as the death of its process would."""
         await self._connections[number].close()
 
     async def end(self) -> None:
@@ -90,7 +90,7 @@ def durable(ack_wait_s: int = 30, **more: int) -> Durable:
 
 
 async def take(subscription: Subscription, count: int) -> list[MsgProto]:
-    """The next messages, none of them acknowledged."""
+    """Returns the next messages without acknowledging them."""
     taken = []
     async with asyncio.timeout(DEADLINE_S):
         for _ in range(count):
@@ -113,7 +113,9 @@ async def publish(client: Client, count: int) -> None:
 
 
 async def test_what_is_published_is_delivered_in_order_until_it_is_acknowledged(party: Party) -> None:
-    """F08: a channel named as the platform names them; sequences from 1; an ack is for good, its lack is not."""
+    """F08: a channel with the platform's kind of name; sequences from 1; only unacknowledged messages are
+    redelivered.
+    """
     client = await party.client("one")
     subscription = await client.subscribe(durable(ack_wait_s=1))
     for data in (b"first", b"second", b""):
@@ -148,7 +150,7 @@ async def test_the_client_id_of_a_living_client_is_refused_and_a_closed_ones_is_
 
 
 async def test_a_client_whose_connection_is_cut_does_not_lock_its_successor_out(party: Party) -> None:
-    """F40: nobody answers the dead one's heartbeat: its id is free at once."""
+    """F40: the dead client's heartbeat gets no answer, so its id is free at once."""
     await party.client("shared")
     await party.drop(0)
     again = await party.client("shared")
@@ -156,7 +158,7 @@ async def test_a_client_whose_connection_is_cut_does_not_lock_its_successor_out(
 
 
 async def test_a_lost_session_that_was_not_left_locks_us_out_and_one_that_was_does_not(party: Party) -> None:
-    """F40: the trap itself, on one connection: our own old inbox answers for the dead."""
+    """F40: on one connection, an old inbox of the client answers for the lost session."""
     wire = await party.wire()
     old = await party.client("shared", wire)
     with pytest.raises(ClientIdTaken):
@@ -167,8 +169,10 @@ async def test_a_lost_session_that_was_not_left_locks_us_out_and_one_that_was_do
     await again.publish("order:created", b"back")
 
 
-async def test_a_replaced_session_hears_of_it_at_its_next_ping(party: Party) -> None:
-    """F40: while its process was stopped, say, another took the id over; what it then publishes is refused."""
+async def test_a_replaced_session_ends_at_its_next_ping(party: Party) -> None:
+    """F40: another client took the id over, while the process was stopped, say; later publishes of the session are
+    refused.
+    """
     one = await party.client("shared", conn_id="one")
     heartbeats = one._session._listening[0]
     await heartbeats.unsubscribe()
@@ -181,8 +185,8 @@ async def test_a_replaced_session_hears_of_it_at_its_next_ping(party: Party) -> 
     assert not other.lost.is_set()
 
 
-async def test_a_publish_in_a_forgotten_session_says_so(party: Party) -> None:
-    """F40: before any ping could have told it."""
+async def test_a_publish_in_a_forgotten_session_fails_with_the_reason(party: Party) -> None:
+    """F40: before any ping could have detected it."""
     one = await party.client("shared")
     await one._session._listening[0].unsubscribe()
     await party.client("shared")
@@ -191,10 +195,10 @@ async def test_a_publish_in_a_forgotten_session_says_so(party: Party) -> None:
     assert one.lost.is_set()
 
 
-async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_who_answers(
+async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_sessions_that_answer(
     party: Party, server: NatsStreamingServer
 ) -> None:
-    """F40: its own pause is nobody's failure: afterwards the session still stands."""
+    """F40: the server's own pause is not the client's failure: afterwards the session is still open."""
     client = await party.client("one")
     server.pause()
     with pytest.raises(ServerUnreachable):
@@ -207,10 +211,10 @@ async def test_a_server_stopped_for_longer_than_its_heartbeats_allow_keeps_who_a
     assert not client.lost.is_set()
 
 
-async def test_everything_unacknowledged_comes_at_once_to_the_first_who_returns(party: Party) -> None:
-    """2,000 at once, whatever limit it asks for: within the buffer's bound, and nothing is lost."""
+async def test_everything_unacknowledged_comes_at_once_to_the_first_member_that_returns(party: Party) -> None:
+    """2,000 at once, more than the requested limit: within the buffer's bound, and nothing is lost."""
     one = await party.client("one")
-    # The same ack wait for both: what was sent under the first one's runs to its end before the second's counts.
+    # Both have the same ack wait: that of the first member's deliveries ends before the second's counts.
     subscription = await one.subscribe(durable(ack_wait_s=1, max_in_flight=2_000))
     await publish(one, 2_000)
     await take(subscription, 2_000)
@@ -265,9 +269,9 @@ async def test_a_server_that_lost_its_data_counts_from_1_again(party: Party, ser
     assert new.timestamp > old.timestamp
 
 
-class TestWhoIsThere:
-    async def test_a_wrong_cluster_id_is_said_at_once(self, party: Party) -> None:
-        """Not as a time-out."""
+class TestCheck:
+    async def test_a_wrong_cluster_id_is_reported_at_once(self, party: Party) -> None:
+        """The error is not a time-out."""
         with pytest.raises(NotStreaming, match="'staging'"):
             await party.client("one", cluster_id="staging")
 
@@ -278,7 +282,7 @@ class TestWhoIsThere:
         await party.client("one")
 
     async def test_plain_nats_is_not_nats_streaming(self, tmp_path: Path) -> None:
-        """Nor is a stream of JetStream's that takes whatever is said to it."""
+        """Nor is a stream of JetStream that stores any message."""
         server = NatsServer(tmp_path)
         await asyncio.to_thread(server.start)
         party = Party(server)

@@ -1,4 +1,4 @@
-"""The codec: every message there and back, known bytes, and nothing but its own error for all else."""
+"""The codec: round trips of every message, known bytes, and its own error for all other input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.adapters.nats.stan.codec import CodecError, Field, Kind, Message, decode, encode
+from payment.adapters.nats.stan.codec import Field, Kind, Message, decode, encode
+from payment.adapters.nats.stan.errors import CodecError
 from payment.adapters.nats.stan.messages import (
     ALL,
     Ack,
@@ -61,7 +62,7 @@ def test_unknown_fields_are_skipped_wherever_they_stand(message: Message, chance
 
 @given(MESSAGES, st.data())
 def test_a_message_cut_short_is_shorter_or_refused(message: Message, data: st.DataObject) -> None:
-    """What is cut between two fields is a message with fewer fields; cut elsewhere, it is none."""
+    """Bytes that are cut between two fields are a message with fewer fields; cut elsewhere, they are none."""
     whole = encode(message)
     cut = whole[: data.draw(st.integers(0, len(whole)))]
     try:
@@ -72,7 +73,7 @@ def test_a_message_cut_short_is_shorter_or_refused(message: Message, data: st.Da
 
 
 def test_random_bytes_are_a_value_or_the_codecs_own_error() -> None:
-    """100,000 byte strings: no other exception, and what is read can be written."""
+    """100,000 byte strings: no other exception, and every decoded message can be encoded."""
     chance = random.Random(20_260_101)
     read = 0
     for number in range(RANDOM_TEXTS):
@@ -113,7 +114,7 @@ def test_known_messages_have_known_bytes(message: Message, data: bytes) -> None:
 
 
 def test_of_a_field_that_comes_twice_the_last_one_counts() -> None:
-    """As the encoding's rules have it."""
+    """As in the encoding's rules."""
     assert decode(PubAck, b"\x0a\x01a\x0a\x01b") == PubAck(guid="b")
 
 
@@ -144,7 +145,7 @@ def test_of_a_field_that_comes_twice_the_last_one_counts() -> None:
     ],
 )
 def test_what_is_no_message_is_refused(data: bytes, what: str) -> None:
-    """Strictness is how we find out that something other than NATS Streaming answers."""
+    """Strictness detects that something other than NATS Streaming answers."""
     with pytest.raises(CodecError):
         decode(PubAck, data)
 
@@ -159,7 +160,7 @@ def test_what_is_no_message_is_refused(data: bytes, what: str) -> None:
     ],
 )
 def test_a_number_that_its_field_can_not_hold_is_refused(data: bytes) -> None:
-    """Neither cut nor taken for something else."""
+    """It is neither truncated nor misread."""
     with pytest.raises(CodecError):
         decode(MsgProto, data)
 
@@ -183,7 +184,7 @@ def test_what_can_not_be_written_is_the_codecs_own_error(message: Message) -> No
 
 @pytest.mark.parametrize("form", ALL, ids=lambda form: form.__name__)
 def test_the_table_names_every_field_once(form: type[Message]) -> None:
-    """Each attribute stands in the table, in the order of its number, and no number twice."""
+    """Each attribute is in the table, in the order of its number, and no number occurs twice."""
     numbers = [field.number for field in form.FIELDS]
     assert [field.name for field in form.FIELDS] == list(form.__struct_fields__)
     assert numbers == sorted(set(numbers))

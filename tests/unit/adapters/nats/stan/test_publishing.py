@@ -1,4 +1,4 @@
-"""Publishes and their acknowledgements, against a server of a few lines, in virtual time: transcripts."""
+"""Publishes and their acknowledgements, against a minimal server, in virtual time: transcripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TestPublishing:
         await wire.deliver(ACKS, encode(PubAck(wire.published()[number].guid, error)))
 
     async def test_a_publish_returns_with_its_own_acknowledgement(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Others, repeated ones, NATS's own 503 and garbage on the ack subject are nobody's."""
+        """Other, repeated and malformed acknowledgements and NATS's own 503 are ignored."""
         client = await connect(wire, clock)
         tasks = [asyncio.create_task(client.publish("payment:created", data)) for data in (b"1", b"2")]
         await clock.settle()
@@ -48,7 +48,7 @@ class TestPublishing:
         await client.close()
 
     async def test_a_refusal_is_raised_and_ends_no_session(self, wire: FakeWire, clock: FakeClock) -> None:
-        """The server's words and what they mean."""
+        """The error has the server's text and its meaning."""
         client = await connect(wire, clock)
         task = asyncio.create_task(client.publish("payment:created", b"1"))
         await clock.settle()
@@ -59,7 +59,7 @@ class TestPublishing:
         await client.close()
 
     async def test_a_refusal_that_means_a_forgotten_session_ends_it(self, wire: FakeWire, clock: FakeClock) -> None:
-        """F40: and whatever else is under way hears of it."""
+        """F40: it ends all other pending publishes too."""
         client = await connect(wire, clock)
         tasks = [asyncio.create_task(client.publish("payment:created", b"1")) for _ in range(2)]
         await clock.settle()
@@ -72,7 +72,7 @@ class TestPublishing:
     async def test_the_window_is_never_exceeded_and_each_end_gives_its_place_back_once(
         self, wire: FakeWire, clock: FakeClock
     ) -> None:
-        """F39: an acknowledgement, a refusal, a cancellation, a time-out and a failure to send, two places for all."""
+        """F39: an acknowledgement, a refusal, a cancellation, a time-out and a failure to send share two slots."""
         client = await connect(wire, clock)
         publisher = Publisher(client._session, window=2, timeout_s=0.05)
         wire.ears[2].arrived = publisher.on_ack
@@ -111,7 +111,7 @@ class TestPublishing:
 
     @pytest.mark.parametrize("channel", ["", ".", "a..b", "a.", ".a", "a/b", "a.*", ">", "a b"])
     async def test_what_is_no_channel_is_not_sent(self, channel: str, wire: FakeWire, clock: FakeClock) -> None:
-        """The server might drop it without a word."""
+        """The server might drop it silently."""
         client = await connect(wire, clock)
         with pytest.raises(InvalidName):
             await client.publish(channel, b"")

@@ -1,4 +1,4 @@
-"""A session from its opening to its end, against a server of a few lines, in virtual time: transcripts."""
+"""A session from its opening to its end, against a minimal server, in virtual time: transcripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from payment.adapters.nats.stan.codec import Message, decode, encode
 from payment.adapters.nats.stan.errors import (
-    SAYINGS,
+    SERVER_ERRORS,
     ClientIdTaken,
     ErrorVerdict,
     InvalidName,
@@ -34,7 +34,7 @@ class TestOpening:
     async def test_all_inboxes_are_known_to_nats_before_the_server_is_asked(
         self, wire: FakeWire, clock: FakeClock
     ) -> None:
-        """The server may ask for our heartbeat before it answers."""
+        """The server may send a heartbeat before it answers."""
         client = await connect(wire, clock)
         assert wire.done == [
             *(f"listen {subject}" for subject in (HEARTBEATS, PONGS, ACKS)),
@@ -60,7 +60,9 @@ class TestOpening:
     async def test_a_try_that_failed_leaves_nothing_that_could_answer_for_us(
         self, answer: Message | bytes | Exception, expected: type[StanError], wire: FakeWire, clock: FakeClock
     ) -> None:
-        """F40: a request without an answer may have registered us: its heartbeat inbox must not lock us out."""
+        """F40: a request without an answer may have registered the client: its heartbeat inbox must not lock the client
+        out.
+        """
         wire.answers[DISCOVER] = answer
         with pytest.raises(expected):
             await connect(wire, clock)
@@ -76,7 +78,7 @@ class TestOpening:
 
 class TestStaying:
     async def test_each_heartbeat_is_answered(self, wire: FakeWire, clock: FakeClock) -> None:
-        """With nothing, to where the server says."""
+        """With an empty message, to the server's reply subject."""
         client = await connect(wire, clock)
         await wire.deliver(HEARTBEATS, reply="hb.1")
         assert wire.sent == [("hb.1", b"", "")]
@@ -98,7 +100,7 @@ class TestStaying:
     async def test_a_server_that_does_not_answer_pings_is_lost_within_20_s(
         self, answer: tuple[bytes, dict[str, str] | None] | None, wire: FakeWire, clock: FakeClock
     ) -> None:
-        """F40: silence, NATS's own empty 503, and somebody else's answer are all no answer."""
+        """F40: silence, NATS's own empty 503, and another program's answer all count as no answer."""
         client = await connect(wire, clock)
         for _ in range(PINGS_UNANSWERED_MAX):
             await clock.advance(PING_EVERY_S)
@@ -109,19 +111,19 @@ class TestStaying:
         assert client.lost.is_set()
         assert client.reason == "NATS Streaming, cluster id 'ticketing', has not answered a ping for 8 s"
 
-    @pytest.mark.parametrize("said", [REPLACED, "stan: unknown clientID"])
-    async def test_a_ping_that_says_that_we_are_gone_is_believed_at_once(
-        self, said: str, wire: FakeWire, clock: FakeClock
+    @pytest.mark.parametrize("server_text", [REPLACED, "stan: unknown clientID"])
+    async def test_a_ping_answer_that_the_session_is_gone_ends_it_at_once(
+        self, server_text: str, wire: FakeWire, clock: FakeClock
     ) -> None:
         """F40: replaced, or forgotten by a memory store."""
         client = await connect(wire, clock)
         await clock.advance(PING_EVERY_S)
-        await wire.deliver(PONGS, encode(PingResponse(error=said)))
+        await wire.deliver(PONGS, encode(PingResponse(error=server_text)))
         assert client.lost.is_set()
-        assert said in client.reason
+        assert server_text in client.reason
 
     async def test_another_error_of_a_ping_is_no_answer_and_no_end(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Only what says that the session is gone ends it at once."""
+        """Only an error that the session is gone ends it at once."""
         client = await connect(wire, clock)
         await wire.deliver(PONGS, encode(PingResponse(error="stan: busy")))
         assert not client.lost.is_set()
@@ -130,7 +132,7 @@ class TestStaying:
     async def test_a_connection_that_breaks_ends_the_session_at_its_next_ping(
         self, wire: FakeWire, clock: FakeClock
     ) -> None:
-        """With the connection's own reason."""
+        """The session has the connection's reason."""
         client = await connect(wire, clock)
         wire.gone = True
         await clock.advance(PING_EVERY_S)
@@ -140,7 +142,7 @@ class TestStaying:
 
 class TestLeaving:
     async def test_a_lost_session_answers_nothing_any_more(self, wire: FakeWire, clock: FakeClock) -> None:
-        """F40: not even a heartbeat that is on its way while its inbox is being taken back."""
+        """F40: not even a heartbeat that is in transit while its inbox is unsubscribed."""
         client = await connect(wire, clock)
         client.end("replaced")
         await wire.deliver(HEARTBEATS, reply="hb.1")
@@ -148,8 +150,8 @@ class TestLeaving:
         assert (wire.sent, wire.subjects, client.reason) == ([], [], "replaced")
         assert "ask close" not in wire.done
 
-    async def test_closing_tells_the_server_and_never_unsubscribes(self, wire: FakeWire, clock: FakeClock) -> None:
-        """The durable must be there when somebody comes back."""
+    async def test_closing_sends_a_close_request_and_never_unsubscribes(self, wire: FakeWire, clock: FakeClock) -> None:
+        """The durable must still be there for the next member."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
         await subscription.close()
@@ -160,7 +162,7 @@ class TestLeaving:
         assert wire.subjects == []
 
     async def test_closing_without_an_answer_is_closed_all_the_same(self, wire: FakeWire, clock: FakeClock) -> None:
-        """The server's heartbeats will tell it: none is answered any more."""
+        """The server detects it by its heartbeats, which are not answered any more."""
         client = await connect(wire, clock)
         wire.answers["close"] = ServerUnreachable("no answer")
         await client.close()
@@ -169,9 +171,9 @@ class TestLeaving:
         assert wire.sent == []
 
 
-def test_a_servers_words_are_shown_with_what_they_mean() -> None:
-    """Known ones with a verdict, unknown ones as they are; the session is gone for three of them only."""
+def test_a_servers_error_text_is_shown_with_its_meaning() -> None:
+    """Known ones have a meaning, unknown ones are shown unchanged; only three mean that the session is gone."""
     assert str(refused("stan: unknown clientID")).endswith("the server doesn't know this session any more")
-    assert str(refused("what?")) == "NATS Streaming says 'what?'"
-    gone = {said for said, (verdict, _) in SAYINGS.items() if verdict is ErrorVerdict.SESSION_GONE}
+    assert str(refused("what?")) == "NATS Streaming answers 'what?'"
+    gone = {server_text for server_text, (verdict, _) in SERVER_ERRORS.items() if verdict is ErrorVerdict.SESSION_GONE}
     assert gone == {REPLACED, "stan: unknown clientID", "stan: invalid publish request"}

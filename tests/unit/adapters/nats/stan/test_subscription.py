@@ -1,4 +1,4 @@
-"""Subscriptions, against a server of a few lines, in virtual time: transcripts."""
+"""Subscriptions, against a minimal server, in virtual time: transcripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from tests.unit.adapters.nats.stan.fake_wire import ACKS, HEARTBEATS, ORDERS, PO
 
 class TestSubscribing:
     async def test_what_comes_before_the_servers_answer_is_kept(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Deliveries and the answer come over different subjects: none is lost, and acks go where the answer says."""
+        """Deliveries and the answer come over different subjects: none is lost, and acks go to the answer's ack
+        inbox.
+        """
 
         async def deliver_first(subject: str, data: bytes) -> None:
             if subject == "sub":
@@ -52,7 +54,9 @@ class TestSubscribing:
     async def test_a_subscription_without_an_answer_is_closed_by_its_inbox(
         self, wire: FakeWire, clock: FakeClock
     ) -> None:
-        """The server may have taken it: it must not go on delivering to nobody. The durable stays."""
+        """The server may have accepted it: it must not deliver to a subscription without a member. The durable
+        stays.
+        """
         wire.answers["sub"] = ServerUnreachable("no answer")
         client = await connect(wire, clock)
         with pytest.raises(ServerUnreachable):
@@ -74,7 +78,7 @@ class TestSubscribing:
     async def test_a_refused_subscription_leaves_nothing(
         self, answer: Message | bytes, expected: type[StanError], wire: FakeWire, clock: FakeClock
     ) -> None:
-        """Nobody listens at its inbox any more."""
+        """Its inbox is unsubscribed."""
         wire.answers["sub"] = answer
         client = await connect(wire, clock)
         with pytest.raises(expected):
@@ -93,8 +97,8 @@ class TestSubscribing:
         assert len(wire.asked) == 1
         await client.close()
 
-    async def test_strangers_in_the_inbox_are_no_messages(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Garbage, another channel, no sequence: none of them is the server's."""
+    async def test_foreign_messages_in_the_inbox_are_ignored(self, wire: FakeWire, clock: FakeClock) -> None:
+        """Malformed messages, another channel, no sequence: none of them is from the server."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
         for data in (b"\xff", encode(MsgProto(1, "other")), encode(MsgProto(0, "order:created"))):
@@ -103,7 +107,7 @@ class TestSubscribing:
         await client.close()
 
     async def test_what_is_put_back_is_handed_out_again_after_its_delay(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Without the server: its ack wait is 10 s, and the delay is what was asked for."""
+        """Without the server: its ack wait is 10 s, and the delay is the requested one."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
         await wire.deliver("inbox-3", encode(MsgProto(1, "order:created", timestamp=1)))
@@ -119,7 +123,7 @@ class TestSubscribing:
         await client.close()
 
     async def test_an_ack_of_a_lost_session_is_not_sent(self, wire: FakeWire, clock: FakeClock) -> None:
-        """F40: its number may mean another message by now."""
+        """F40: its sequence may mean another message by now."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
         await wire.deliver("inbox-3", encode(MsgProto(1, "order:created", timestamp=1)))
@@ -135,7 +139,7 @@ class TestSubscribing:
             await client.subscribe(ORDERS)
 
     async def test_a_group_that_can_not_be_left_ends_the_session(self, wire: FakeWire, clock: FakeClock) -> None:
-        """Neither in nor out: a new session is sure to be one of the two."""
+        """The membership is uncertain, and a new session makes it certain."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
         wire.answers["subclose"] = ServerUnreachable("no answer")
