@@ -225,6 +225,8 @@ class HttpActor(Actor[Never]):
     async def teardown(self) -> None:
         """Answer every pending request, write the answers out, and close every connection."""
         self._waiting.dismiss(Unavailability.STOPPING if self._draining else Unavailability.CRASHED)
+        if self._draining:
+            self._listening.close()  # where the drain was cut short
         self._draining = True
         if self._runner is not None:
             await self._runner.cleanup()
