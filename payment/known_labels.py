@@ -6,7 +6,7 @@ or the first dead letter, of a process. Change together: any code that counts un
 
 from collections.abc import Iterator
 
-from payment.actors.http.response_bodies import ErrorCode
+from payment.actors.http.responses import ErrorCode
 from payment.actors.ledger.in_flight import NATS, STRIPE
 from payment.actors.messages import Handling
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS

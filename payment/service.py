@@ -8,12 +8,11 @@ import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Never
 
-from payment.actors.http.acceptor import Opening, open_acceptor, open_acceptor_on
 from payment.actors.http.actor import HttpActor, HttpConfig
-from payment.actors.http.connection_limit import CONNECTIONS_MAX, connection_limit_within
+from payment.actors.http.admission import CONNECTIONS_MAX, connections_within
+from payment.actors.http.connections import Listening, ListeningSockets
 from payment.actors.ledger.actor import MongoActor
 from payment.actors.ledger.commit import ProcessIdentity
 from payment.actors.ledger.decline_limit import DeclineLimit
@@ -100,7 +99,7 @@ class Ports:
     cards: Callable[[], CardProcessor]
     clock: Clock
     ids: Ids
-    open_acceptor: Opening = open_acceptor
+    listening: Listening
     connections_max: int = CONNECTIONS_MAX
     """Connections of clients for which the process has file descriptors."""
 
@@ -111,19 +110,14 @@ def real_ports(settings: Settings, listening: list[socket.socket] | None = None)
     `listening` are sockets that already listen on the settings' address; without them the HTTP actor opens its own.
     """
     clock, ids = SystemClock(), RandomIds()
-    limit = connection_limit_within(file_limit(resource), CONNECTIONS_LIMIT)
     return Ports(
         store=MongoStore(settings.mongo_url.reveal(), settings.nats_client_id),
         transport=lambda: event_transport(settings, clock, ids),
         cards=lambda: card_processor(settings),
         clock=clock,
         ids=ids,
-        open_acceptor=(
-            partial(open_acceptor, accepted_max=limit.accepted)
-            if listening is None
-            else open_acceptor_on(listening, limit.accepted)
-        ),
-        connections_max=limit.connections,
+        listening=ListeningSockets(settings.host, settings.port, get_logger(), listening),
+        connections_max=connections_within(file_limit(resource), CONNECTIONS_LIMIT),
     )
 
 
@@ -260,9 +254,7 @@ class Service:
     def _http_actor(self) -> HttpActor:
         settings, ports = self._settings, self._ports
         keys = tuple(key for key in (settings.jwt_key, settings.jwt_key_previous) if key is not None)
-        config = HttpConfig(
-            settings.host, settings.port, settings.charge_wait_s, keys, settings.ops_key, ports.connections_max
-        )
+        config = HttpConfig(settings.charge_wait_s, keys, settings.ops_key, ports.connections_max)
         self._server = HttpActor(
             config,
             self._http,
@@ -274,7 +266,7 @@ class Service:
             self.metrics,
             get_logger(),
             self.supervisor.stuck,
-            ports.open_acceptor,
+            ports.listening,
         )
         return self._server
 

@@ -18,12 +18,11 @@ from types import ModuleType
 
 from payment.actors import json_text
 from payment.actors.http import actor as http
-from payment.actors.http import body as http_body
-from payment.actors.http import connection_limit as http_room
+from payment.actors.http import admission as http_admission
 from payment.actors.http import connections as http_wire
 from payment.actors.http import pending_requests as http_waiting
-from payment.actors.http import refusal_log as http_refusals
-from payment.actors.http import request_queue as http_line
+from payment.actors.http import refusals as http_refusals
+from payment.actors.http import requests as http_requests
 from payment.actors.http import responses as answers
 from payment.actors.http import routes
 from payment.actors.ledger import actor as mongo
@@ -189,15 +188,15 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "Past that requests come faster than this process can decide them, and more of them get 503 at once.",
     ),
     (
-        http_line,
-        "LINE_REQUESTS",
-        "{} requests for a charge that wait unread",
+        http_admission,
+        "QUEUE_MAX",
+        "{} requests for a charge that wait to be handled",
         "When a sale begins as many come in a second. One more gets 503 at once, unless all wait for Stripe "
         "afterwards: then as many are kept as may wait at all.",
     ),
     (
-        http_line,
-        "LINE_WAIT_S",
+        http_admission,
+        "QUEUE_WAIT_S",
         "{} s that the last of them may expect to wait",
         "At the present rate. A request that would wait for longer gets 503 at once.",
     ),
@@ -285,14 +284,14 @@ LIMITS: tuple[tuple[ModuleType, str, str, str], ...] = (
         "{} log lines a second about one user's refused requests",
         "What is past that, or past 200 a second of all users, is counted in one line.",
     ),
-    (http_body, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
+    (http_requests, "BODY_BYTES_MAX", "{} bytes of body", "A charge's is about 100 bytes."),
     (http_wire, "LINE_BYTES_MAX", "{} bytes of one header", "What the platform's router lets through."),
     (http_wire, "HEAD_BYTES_MAX", "{} bytes of a head", "Eight headers of the largest size."),
     (http_wire, "HEAD_S", "{} s for a head to arrive", "Slower is an attack, not a phone."),
-    (http_body, "BODY_S", "{} s for a body to arrive", "One packet is the rule."),
+    (http_requests, "BODY_S", "{} s for a body to arrive", "One packet is the rule."),
     (http_wire, "UNREAD_S", "{} s that an answer may stay unread", "Then the client is cut off."),
     (
-        http_room,
+        http_admission,
         "CONNECTIONS_MAX",
         "{} connections",
         "Fewer where the process may open few files. More than requests may wait.",

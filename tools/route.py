@@ -70,6 +70,7 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("payment/actors/ledger/in_flight.py", "InFlightEffects.release"),
     ("payment/actors/ledger/pending_charges.py", "PendingCharges.await_outcome"),
     ("payment/actors/stripe/scheduler.py", "StripeScheduler.release"),
+    ("payment/actors/stripe/scheduler.py", "StripeScheduler.take"),
     ("payment/adapters/stripe/cards.py", "StripeCards.create"),
     ("payment/adapters/stripe/cards.py", "StripeCards.confirm"),
     ("payment/adapters/stripe/bodies.py", "read_intent"),

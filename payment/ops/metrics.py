@@ -82,10 +82,6 @@ class Metrics:
             "payment_http_request_seconds", "Time from a request's head to its answer.", _CALL_SECONDS, "route"
         )
 
-        self.requests_queued = self._gauge(
-            "payment_http_requests_in_line", "Requests for a charge that wait unread in a burst."
-        )
-
         self.refusals = self._counters(
             "payment_refusals_total", "Requests answered with an error, by its `code`.", "code"
         )

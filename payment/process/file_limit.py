@@ -7,8 +7,8 @@ hard limit may be infinite, and then macOS refuses to set it (EINVAL), though it
 from typing import Protocol
 
 FILES_WANTED = 32_768
-"""Files: 16,384 connections, 8,192 connections that are accepted and wait, the service's own files, and as many again
-to spare. Not the system's maximum, which may be a thousand million."""
+"""Files: 16,384 connections of clients, the service's own files, and as many again to spare. Not
+the system's maximum, which may be a thousand million."""
 FILES_TRIED = (FILES_WANTED, 24_576, 10_240, 4_096, 1_024)
 """Limits to try, from the highest on. Every macOS accepts 10,240 (its OPEN_MAX); 24,576 is below each larger limit that
 it has for a process (kern.maxfilesperproc)."""

@@ -62,7 +62,7 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     """F50: at loads, sweeps and a start; 503 by order and by payment; an event is kept whole; other orders are paid."""
     process = await stack.start()
     paid = await placed(stack, bus)
-    answer = await pay(process, paid)
+    assert (await pay(process, paid)).status == 201
     found = await document(stack, paid, "paid")
     await bus.announced(paid, PAID)
     bad = {}
@@ -98,7 +98,6 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     stack.orders.replace_one({"_id": order}, {**found, "_id": order, "rev": found["rev"] + 1})
     await bus.cancel(order)
     await document(stack, order, "refunded")
-    assert answer.status == 201
 
 
 async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: ServiceStack, bus: Bus) -> None:

@@ -9,12 +9,10 @@ PENDING_REQUESTS = "payment/actors/http/pending_requests.py"
 
 NO_FORGER = "The simulation's customers send valid tokens only."
 HTTP = "payment/actors/http/actor.py"
-REQUEST_QUEUE = "payment/actors/http/request_queue.py"
-ACCEPTOR = "payment/actors/http/acceptor.py"
 QUEUE = "payment/actors/runtime/position_queue.py"
 WIRE = "payment/actors/http/connections.py"
-BYTES = "payment/actors/http/raw_bytes.py"
 NO_BURST = "No simulated load is ten times the service's capacity."
+LIMITS = "payment/actors/http/admission.py"
 
 MUTANTS = (
     Mutant(
@@ -86,9 +84,9 @@ MUTANTS = (
     ),
     Mutant(
         name="payment-shown-to-anybody",
-        wrong="A payment is shown to another user than its owner.",
+        wrong="A payment is shown to somebody else than its owner.",
         endangers="L4",
-        test="tests/unit/actors/http/test_responses.py::test_nobody_else_sees_the_payment",
+        test="tests/unit/actors/http/test_responses.py::test_only_the_owner_sees_the_payment",
         edits=(Edit(ANSWERS, "case PaymentView() if found.user_id != user_id:", "case PaymentView() if not user_id:"),),
     ),
     Mutant(
@@ -106,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         name="nothing-charged-while-it-waits",
-        wrong='The answer claims "nothing was charged" for a request that the ledger still has.',
+        wrong='"Nothing was charged" is said to a request that the ledger still has.',
         endangers="L4 F32",
         test="tests/unit/actors/http/test_actor.py::test_a_request_that_waits_when_the_drain_is_over_has_an_unknown_outcome",
         edits=(
@@ -153,202 +151,88 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-whatever-the-reason",
-        wrong="Any 503 of the ledger to one request is answered to all others as busy.",
+        wrong="Whatever makes the ledger answer 503 to one charge makes the service refuse all others as busy.",
         endangers="L4 F26 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_only_that_it_is_busy_is_told_unread",
+        test="tests/unit/actors/http/test_admission.py::test_only_a_busy_ledger_makes_other_charges_refused",
         edits=(
-            Edit(HTTP, "        if answer.reply == _BUSY:\n", "        if isinstance(answer.reply, Unavailable):\n"),
+            Edit(
+                HTTP,
+                "            if reply.reply == _BUSY:\n",
+                "            if isinstance(reply.reply, Unavailable):\n",
+            ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-out-of-turn",
-        wrong="A charge that is rejected unread is answered before the request ahead of it on its connection.",
+        wrong="A charge that is refused unparsed is answered before the one ahead of it on its connection.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_comes_in_its_turn",
+        test="tests/unit/actors/http/test_admission.py::test_a_refusal_is_never_written_before_the_answer_ahead_of_it",
         edits=(
             Edit(
                 WIRE,
-                "self._head_timer is None and self._is_idle() and not",
-                "self._head_timer is None and not",
+                "            super().data_received(data)\n            self._fail_body()\n            return\n",
+                "            super().data_received(data)\n"
+                "            if not (self._messages and self._is_refused_charge()):\n"
+                "                self._fail_body()\n"
+                "            return\n",
             ),
         ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-inside-a-head",
-        wrong="Bytes that resemble a charge are answered as one, though they are a part of another request's head.",
-        endangers="F37 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_looks_like_a_charge_inside_of_a_head_is_none",
-        edits=(Edit(WIRE, "self._head_timer is None and self._is_idle() and", "self._awaits_head() and"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-the-rest-along",
-        wrong="A request that follows a charge in one packet is treated as the charge's body, and never answered.",
+        wrong="What follows a charge in one packet is dropped with it, and never answered.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_not_one_whole_charge_goes_the_long_way_however_busy",
-        edits=(Edit(BYTES, "len(data) != head_end + int(length[1])", "len(data) < head_end + int(length[1])"),),
+        test="tests/unit/actors/http/test_admission.py::test_each_of_two_charges_in_one_packet_is_answered",
+        edits=(
+            Edit(
+                WIRE,
+                "            or len(self._messages) > 1\n",
+                "",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-for-ever",
-        wrong="Once the ledger was busy, every later charge is answered as busy.",
+        wrong="Once the ledger was busy, every charge is refused from then on.",
         endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_while_the_ledger_is_busy_a_crowd_is_told_so_unread",
-        edits=(Edit(REQUEST_QUEUE, "now < self._closed_until or", "self._closed_until or"),),
+        test="tests/unit/actors/http/test_admission.py::test_every_charge_is_refused_for_a_moment_after_the_ledger_was_busy",
+        edits=(
+            Edit(
+                LIMITS,
+                "        if self._clock.monotonic() < self._busy_until:\n",
+                "        if self._busy_until:\n",
+            ),
+        ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="shed-while-stopping",
-        wrong=(
-            "Queued requests of a draining service get a Retry-After of one second, though the service will be closed."
-        ),
+        wrong="A charge that comes during a stop is told to come back in a second, to a service that is gone.",
         endangers="F33",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_house_is_emptied_hears_that",
-        edits=(Edit(HTTP, "        self._line.disband()\n", "        self._line.close_for(0.0)\n"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-left-without-a-word",
-        wrong="Queued requests get no answer when the HTTP actor ends.",
-        endangers="F32",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_stands_in_line_when_the_actor_ends_is_told",
-        edits=(Edit(HTTP, "        self._line.close_for(0.0)\n", ""),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-jumped",
-        wrong="A new request is handled before queued ones if the turn has capacity left.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
+        test="tests/unit/actors/http/test_admission.py::test_a_service_that_stops_says_so_and_not_that_it_is_busy",
         edits=(
             Edit(
-                REQUEST_QUEUE,
-                "        if not self._waiting:\n            if self._looked_at < NO_CROWD_REQUESTS and",
-                "        if True:\n            if self._looked_at < NO_CROWD_REQUESTS and",
+                HTTP,
+                "        self._draining = True\n        self._admission.end()\n",
+                "        self._draining = True\n",
             ),
         ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="crowd-looked-at-in-one-turn",
-        wrong="All queued requests are handled in one turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
-        edits=(
-            Edit(
-                REQUEST_QUEUE,
-                "while self._waiting and self._looked_at < LOOKED_AT_IN_A_TURN and",
-                "while self._waiting and",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-stops",
-        wrong="After the first queued requests no other is handled.",
-        endangers="L4 F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_crowd_is_looked_at_in_order_and_a_few_in_a_turn",
-        edits=(
-            Edit(
-                REQUEST_QUEUE,
-                "        self._moved += self._looked_at\n        self._turn_soon()\n",
-                "        self._moved += self._looked_at\n",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-without-end",
-        wrong="The queue grows without bound.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_who_comes_to_a_line_that_is_full_is_refused_at_once",
-        edits=(Edit(REQUEST_QUEUE, " or (self._waiting and len(self._waiting) >= self._most()):", ":"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-as-long-as-it-may-be",
-        wrong="The queue's limit does not shrink when it moves slowly.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_line_is_as_long_as_it_moves_fast",
-        edits=(
-            Edit(
-                REQUEST_QUEUE, "            self._limit = min(max(known, SHORTEST_LINE_REQUESTS), LINE_REQUESTS)\n", ""
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-short-before-stripe",
-        wrong="A burst that would wait for Stripe is refused because the queue before it moves slowly.",
-        endangers="L4 F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_before_stripe_a_line_takes_in_whoever_the_service_has_room_for",
-        edits=(Edit(REQUEST_QUEUE, "return self._limit if room is None else room", "return self._limit"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-longer-than-the-room",
-        wrong="Requests are queued beyond the number that the service can accept.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::"
-        "test_before_stripe_a_line_takes_in_nobody_whom_the_service_has_no_room_for",
-        edits=(Edit(REQUEST_QUEUE, "if room is None else room", "if room is None else max(room, self._limit)"),),
         beyond=NO_BURST,
     ),
     Mutant(
         name="room-of-those-who-were-answered",
-        wrong="Requests that were answered as pending are not counted among those in flight.",
+        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
         endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_those_who_were_taken_in_leave",
+        test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_charges_before_stripe_leave",
         edits=(
             Edit(
                 PENDING_REQUESTS,
                 "max(len(self._places), estimate.queued + len(self._undecided))",
                 "len(self._places)",
             ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-ahead-of-the-ledger",
-        wrong="Queued requests are handled however late the ledger is.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_while_the_ledger_is_behind",
-        edits=(Edit(REQUEST_QUEUE, "if self._behind_s() >= BEHIND_S:", "if self._behind_s() < 0.0:"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-for-a-dead-ledger",
-        wrong="Requests that are queued for a ledger that has stopped wait for ever.",
-        endangers="L4 F32",
-        test="tests/unit/actors/http/test_request_queue.py::test_a_ledger_that_has_come_to_a_halt_leaves_nobody_in_line",
-        edits=(
-            Edit(REQUEST_QUEUE, "self._first_came_at() <= now - PATIENCE_S:", "self._first_came_at() <= now - 1e9:"),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="gone-and-in-line",
-        wrong="A request whose client has disconnected keeps its place in the queue.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
-        edits=(
-            Edit(
-                WIRE,
-                "        self._listener.line.leave(self)\n        self._listener.idle.busy(self)\n",
-                "        self._listener.idle.busy(self)\n",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="line-not-counted-as-waiting",
-        wrong="A queued request waits for its outcome as long as others, in addition to its time in the queue.",
-        endangers="L4 F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_a_crowd_waits_unread_and_is_charged_in_order",
-        edits=(
-            Edit(HTTP, "asked_at = self.clock.monotonic() - context.in_line_s", "asked_at = self.clock.monotonic()"),
         ),
         beyond=NO_BURST,
     ),
@@ -368,158 +252,37 @@ MUTANTS = (
     ),
     Mutant(
         name="shed-and-not-counted",
-        wrong="Requests that are rejected unread are in no metric.",
+        wrong="Charges that are refused unparsed are in no metric.",
         endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_what_is_told_unread_is_counted",
-        edits=(Edit(HTTP, "        self._metrics.http_requests(PAYMENTS_PATH, str(_SHED.status)).inc()\n", ""),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="shed-with-its-id-as-it-came",
-        wrong="A request id of any shape comes back in a header where a charge is answered unread.",
-        endangers="F37",
-        test="tests/unit/actors/http/test_pending_requests.py::test_an_id_of_another_shape_is_replaced_there_too",
-        edits=(Edit(HTTP, "request_id = self._request_id(given_id)", 'request_id = given_id or ""'),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="closed-while-it-accepts",
-        wrong="The acceptor closes while accepted sockets are not connections yet.",
-        endangers="F33",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_closes_lets_in_whoever_was_accepted",
+        test="tests/unit/actors/http/test_admission.py::test_charges_that_are_refused_unparsed_are_in_the_metrics",
         edits=(
             Edit(
-                ACCEPTOR,
-                "        while self._outside:\n            self._let_in()\n",
-                "        while False:\n            self._let_in()\n",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="let-in-before-it-was-noted",
-        wrong="Connections stay in the kernel's queue until they are admitted.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(
-            Edit(
-                ACCEPTOR,
-                "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))",
-                "LET_IN_IN_A_TURN - len(self._outside)",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="crowd-let-in-in-one-turn",
-        wrong="All waiting connections are admitted in one turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_crowd_is_noted_at_once_and_let_in_in_order",
-        edits=(Edit(ACCEPTOR, "min(LET_IN_IN_A_TURN, len(self._outside))", "len(self._outside)"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="no-file-descriptor-and-it-spins",
-        wrong="Without a free file descriptor accepting is tried again in each turn of the loop.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_a_door_that_waits_for_resources_can_be_closed",
-        edits=(
-            Edit(
-                ACCEPTOR,
-                "        self._pause()\n        self._open_again = self._loop.call_later(ACCEPT_AGAIN_S, self.open)\n",
+                HTTP,
+                "        self._metrics.http_requests(PAYMENTS_PATH, str(_REFUSED.status)).inc()\n",
                 "",
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
-        name="heard-first-looked-at-first",
-        wrong="A request on an open connection is handled before connections that wait to be admitted.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
+        name="shed-with-its-id-as-it-came",
+        wrong="A request id of any shape comes back in a header where a charge is refused unparsed.",
+        endangers="F37",
+        test="tests/unit/actors/http/test_admission.py::test_a_request_id_of_another_shape_is_replaced_there_too",
         edits=(
             Edit(
-                REQUEST_QUEUE,
-                "self._waiting[caller] = (came_at, self._came)",
-                "self._waiting[caller] = (now, self._came)",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="looked-at-before-the-unheard",
-        wrong="The first queued request is handled, though an earlier connection's request is about to be read.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_nobody_is_looked_at_before_those_who_came_earlier_are_heard",
-        edits=(Edit(REQUEST_QUEUE, " and self._first_came_at() <= unheard_since:", ":"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="unheard-forgotten",
-        wrong="An admitted connection counts as if its request had been read.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_until_they_are_heard_it_is_known_since_when_they_wait",
-        edits=(Edit(ACCEPTOR, "return min(self._next_came_at(), *self._lately)", "return self._next_came_at()"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="place-kept-by-a-connection",
-        wrong="A connection that was opened early is handled before all that came before its first request.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_pending_requests.py::test_who_has_a_connection_passes_nobody_who_waits_for_one",
-        edits=(
-            Edit(
-                WIRE,
-                "return came_at if self._loop.time() - self._let_in_at <= FIRST_WORDS_S else None",
-                "return came_at",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="looked-at-when-gone",
-        wrong="A queued request whose client has disconnected is handled all the same.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::test_who_has_hung_up_is_not_looked_at",
-        edits=(
-            Edit(
-                WIRE,
-                "return self.transport is None or self.transport.is_closing()",
-                "return self.transport is None",
-            ),
-        ),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="impatient-served-first",
-        wrong="A client whose next request comes before aiohttp has finished its last answer skips the queue.",
-        endangers="F39",
-        test="tests/unit/actors/http/test_connections.py::test_who_asks_again_at_once_stands_in_line_too",
-        edits=(Edit(WIRE, "return self._answers == self._request_count", "return self._awaits_head()"),),
-        beyond=NO_BURST,
-    ),
-    Mutant(
-        name="open-connection-heard-late",
-        wrong=(
-            "In a burst, a request's arrival is the time at which it is read, not the time at which its "
-            "socket was polled."
-        ),
-        endangers="F39",
-        test="tests/unit/actors/http/test_acceptor.py::test_what_is_read_in_a_crowd_was_said_before_the_others_came",
-        edits=(
-            Edit(
-                ACCEPTOR,
-                "return math.nextafter(self._looked_at, math.inf) if self._turning else self._clock.monotonic()",
-                "return self._clock.monotonic()",
+                HTTP,
+                "        request_id = self._request_id(given_id)\n",
+                '        request_id = given_id or ""\n',
             ),
         ),
         beyond=NO_BURST,
     ),
     Mutant(
         name="gone-and-remembered",
-        wrong="The requests of clients that left the queue are kept until the queue has moved past them.",
+        wrong="The positions of members that were removed stay in the queue.",
         endangers="F39",
-        test="tests/unit/actors/http/test_request_queue.py::test_those_who_have_left_take_no_memory",
+        test="tests/unit/actors/runtime/test_position_queue.py::test_members_that_have_left_take_no_memory",
         edits=(Edit(QUEUE, "if len(self._positions) > 2 * len(self._members) + STALE_POSITIONS_MAX:", "if False:"),),
         beyond=NO_BURST,
     ),
@@ -592,7 +355,7 @@ MUTANTS = (
         wrong="A request with two instruments is charged with one of them.",
         endangers="F45",
         test="tests/unit/actors/http/test_requests.py::test_exactly_one_instrument_is_taken",
-        edits=(Edit(REQUESTS, "    return faults | {kind.value: beside for kind in others}\n", "    return faults\n"),),
+        edits=(Edit(REQUESTS, "        if kind is not given[0]:\n", "        if kind.value in faults:\n"),),
         beyond=NO_FORGER,
     ),
     Mutant(
@@ -640,5 +403,139 @@ MUTANTS = (
             ),
         ),
         beyond="No law is about the headers of an answer.",
+    ),
+    Mutant(
+        name="burst-handled-in-one-turn",
+        wrong="All charges of a burst are handled in one turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_charges_pass_in_order_and_a_few_in_a_turn",
+        edits=(
+            Edit(
+                LIMITS,
+                "asyncio.Semaphore(AT_ONCE)",
+                "asyncio.Semaphore(1_000)",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-without-a-limit",
+        wrong="Any number of charges is admitted.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_as_many_charges_are_admitted_as_come_when_a_sale_begins",
+        edits=(
+            Edit(
+                LIMITS,
+                "if self._waiting < (self._limit if room is None else room):",
+                "if self._waiting >= 0 or room:",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="overload-admitted-anew",
+        wrong="Whenever the queue is empty for an instant, an overload that lasts is admitted as if it had just begun.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_an_overload_that_lasts_is_not_admitted_anew",
+        edits=(Edit(LIMITS, "if since - self._refused_at >= RATE_KEPT_S:", "if since >= self._refused_at:"),),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-as-long-as-it-may-be",
+        wrong="However slowly the queue is served, it is as long as it may be.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_no_more_charges_wait_than_pass_in_time",
+        edits=(
+            Edit(
+                LIMITS,
+                "            self._limit = min(max(known, QUEUE_LEAST), QUEUE_MAX)\n",
+                "            assert known >= 0\n",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-short-before-stripe",
+        wrong="Charges that will wait for Stripe are refused because the queue before it is served slowly.",
+        endangers="L4 F39",
+        test="tests/unit/actors/http/test_admission.py::test_before_stripe_as_many_are_admitted_as_may_be_pending",
+        edits=(
+            Edit(
+                LIMITS,
+                "(self._limit if room is None else room)",
+                "self._limit",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-longer-than-the-room",
+        wrong="Charges are admitted for which the service will have no room.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_before_stripe_as_many_are_admitted_as_may_be_pending",
+        edits=(
+            Edit(
+                LIMITS,
+                "if room is None else room)",
+                "if room is None else max(room, self._limit))",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="charges-ahead-of-the-ledger",
+        wrong="Charges are sent to the ledger however far behind it is.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_no_charge_passes_while_the_ledger_is_behind",
+        edits=(
+            Edit(
+                LIMITS,
+                "while self._behind_s() >= BEHIND_S and",
+                "while self._behind_s() < 0.0 and",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-for-a-dead-ledger",
+        wrong="A charge waits for ever for a ledger that has come to a halt.",
+        endangers="L4 F32",
+        test="tests/unit/actors/http/test_admission.py::test_a_ledger_that_has_come_to_a_halt_leaves_no_charge_waiting",
+        edits=(
+            Edit(
+                LIMITS,
+                "- since >= PATIENCE_S:",
+                "- since >= 1e9:",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="gone-and-in-the-queue",
+        wrong="A client that has disconnected keeps its place in the queue.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_client_that_is_gone_while_it_waits_takes_no_place",
+        edits=(
+            Edit(
+                LIMITS,
+                "        finally:\n            self._waiting -= 1\n",
+                "        except TimeoutError:\n            return False\n        self._waiting -= 1\n",
+            ),
+        ),
+        beyond=NO_BURST,
+    ),
+    Mutant(
+        name="queue-not-counted-as-waiting",
+        wrong="A charge that has waited in the queue waits for its outcome as long again as others do.",
+        endangers="L4 F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_burst_waits_and_its_wait_counts",
+        edits=(
+            Edit(
+                HTTP,
+                "deadline = context.started_at + self._config.charge_wait_s",
+                "deadline = self.clock.monotonic() + self._config.charge_wait_s",
+            ),
+        ),
+        beyond=NO_BURST,
     ),
 )

@@ -2,83 +2,57 @@
 
 from tests.mutants.mutant import Edit, Mutant
 
-TURNS = "payment/actors/http/turns.py"
 WIRE = "payment/actors/http/connections.py"
-ACCEPTOR = "payment/actors/http/acceptor.py"
-BYTES = "payment/actors/http/raw_bytes.py"
-CONNECTION_LIMIT = "payment/actors/http/connection_limit.py"
 OPS = "payment/actors/http/operations.py"
-REFUSALS = "payment/actors/http/rejection_log.py"
+REFUSALS = "payment/actors/http/refusals.py"
 HTTP = "payment/actors/http/actor.py"
 DECLINES = "payment/actors/ledger/decline_limit.py"
 COMMIT = "payment/actors/ledger/commit.py"
 CHARGES = "payment/actors/ledger/pending_charges.py"
-MONGO = "payment/actors/ledger/actor.py"
 FILES = "payment/process/file_limit.py"
 
 NO_FLOOD = "Simulated customers send one request, wait, and read the answer."
 NO_TESTER = "No simulated user is declined as often as the limit allows."
 
 HOSTILE = "tests/unit/actors/http/test_hostile_clients.py"
-TURNED = "tests/unit/actors/http/test_turns.py"
 LIMITED = "tests/unit/actors/ledger/test_decline_limit.py"
+LIMITS = "payment/actors/http/admission.py"
 
 MUTANTS = (
     Mutant(
         name="pipelined-in-one-turn",
         wrong="All requests that came in one packet are handled in one turn of the loop.",
         endangers="F51",
-        test=f"{TURNED}::test_others_run_between_pipelined_requests",
-        edits=(Edit(WIRE, "            await self._listener.turns.take()\n", ""),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="turns-without-a-bound",
-        wrong="All waiting requests are handled in the next turn.",
-        endangers="F51",
-        test=f"{TURNED}::test_a_few_pass_at_once_and_the_others_in_order",
-        edits=(Edit(TURNS, "while self._waiting and self._passed < self._allowed:", "while self._waiting:"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="turns-without-a-pause",
-        wrong="Endless cheap requests take the whole loop: a full turn follows another.",
-        endangers="F51",
-        test=f"{TURNED}::test_the_loop_is_left_to_others_for_as_long_as_a_turn_took",
-        edits=(Edit(TURNS, "max(took_s, PAUSE_LEAST_S), self._next", "PAUSE_LEAST_S, self._next"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="polls-of-a-sale-starve",
-        wrong=(
-            "However short turns are, only a few requests are handled in each: thousands of polling clients "
-            "wait for seconds."
-        ),
-        endangers="F39",
-        test=f"{TURNED}::test_as_many_pass_as_take_no_longer_than_others_took",
+        test="tests/unit/actors/http/test_admission.py::test_others_run_between_pipelined_requests",
         edits=(
             Edit(
-                TURNS,
-                "max(REQUESTS_IN_A_TURN, min(int(others_took_s / self._request_s), MOST_IN_A_TURN))",
-                "REQUESTS_IN_A_TURN + 0 * int(others_took_s)",
+                LIMITS,
+                "            await asyncio.sleep(TURN_S if loop.time() - self._other_passed_at < TURN_S else 0)\n",
+                "",
             ),
         ),
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="turn-out-of-order",
-        wrong="A request is handled while others wait for their turn.",
+        name="turns-without-a-bound",
+        wrong="Of each connection a request passes in each turn of the loop.",
         endangers="F51",
-        test=f"{TURNED}::test_a_few_pass_at_once_and_the_others_in_order",
-        edits=(Edit(TURNS, "popleft()", "pop()"),),
+        test="tests/unit/actors/http/test_admission.py::test_others_run_between_pipelined_requests",
+        edits=(
+            Edit(
+                LIMITS,
+                "self._others = asyncio.Lock()",
+                "self._others = asyncio.Semaphore(1_000)",
+            ),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="turn-given-to-one-who-is-gone",
-        wrong="A closed connection ends the turn of all waiting requests.",
+        name="turns-without-a-pause",
+        wrong="Requests that need no reply of the ledger follow one another without a pause, and take the whole loop.",
         endangers="F51",
-        test=f"{TURNED}::test_one_whose_connection_is_gone_takes_no_place",
-        edits=(Edit(TURNS, "            if not turn.done():\n", "            if True:\n"),),
+        test="tests/unit/actors/http/test_admission.py::test_turns_that_follow_one_another_leave_the_loop_time",
+        edits=(Edit(LIMITS, "asyncio.sleep(TURN_S if", "asyncio.sleep(0 if"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
@@ -120,65 +94,16 @@ MUTANTS = (
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="malformed-charge-answered-with-retry-after",
-        wrong="In a burst a malformed request is answered 503 and keeps its connection.",
-        endangers="F39 F51",
-        test=f"{HOSTILE}::test_a_malformed_charge_is_400_and_closed_also_in_a_burst",
-        edits=(
-            Edit(
-                BYTES,
-                "    headers = _HEADERS.match(data, len(_REQUEST_LINE))\n"
-                "    if headers is None:\n        return False\n    head_end = headers.end()\n",
-                '    head_end = data.find(b"\\r\\n\\r\\n") + 4\n',
-            ),
-        ),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="two-lengths-in-a-burst",
-        wrong="In a burst a request with two lengths, or with a length and chunks, counts as one by its first length.",
-        endangers="F37 F51",
-        test="tests/unit/actors/http/test_raw_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
-        edits=(
-            Edit(
-                BYTES,
-                'return framing == [b"content-length", b"host"] and',
-                "return framing and",
-            ),
-        ),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="strangers-in-the-customers-queue",
-        wrong="A request without credentials waits in one queue with those of customers.",
-        endangers="F51",
-        test="tests/unit/actors/http/test_raw_bytes.py::test_what_is_doubtful_is_left_to_the_parser",
-        edits=(Edit(BYTES, " and _CREDENTIALS.search(data, 0, head_end) is not None", ""),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="forgers-in-the-customers-queue",
-        wrong="A client that was answered 401 is handled before waiting customers.",
-        endangers="F51",
-        test=f"{HOSTILE}::test_a_client_that_was_not_identified_waits_with_other_cheap_requests",
-        edits=(Edit(WIRE, "self._unidentified = resp.status == NOT_IDENTIFIED", "self._unidentified = False"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
         name="connections-take-all-descriptors",
-        wrong="Clients' connections may use up the descriptors that Stripe and MongoDB need.",
+        wrong="Clients' connections may take the descriptors that Stripe and MongoDB need.",
         endangers="F51",
-        test="tests/unit/actors/http/test_connection_limit.py::test_what_stripe_and_the_store_need_is_left",
-        edits=(Edit(CONNECTION_LIMIT, "max(descriptors - needed, descriptors // 2)", "descriptors"),),
-        beyond=NO_FLOOD,
-    ),
-    Mutant(
-        name="accepted-beyond-the-descriptors",
-        wrong="Clients that wait for their connection are accepted without bound.",
-        endangers="F39 F51",
-        test="tests/unit/actors/http/test_acceptor.py::test_no_more_than_the_limit_wait_for_their_connection",
+        test="tests/unit/actors/http/test_admission.py::test_what_stripe_and_the_store_need_is_left",
         edits=(
-            Edit(ACCEPTOR, "min(ACCEPTED_IN_A_TURN, self._accepted_max - len(self._outside))", "ACCEPTED_IN_A_TURN"),
+            Edit(
+                LIMITS,
+                "max(descriptors - needed, descriptors // 2)",
+                "descriptors",
+            ),
         ),
         beyond=NO_FLOOD,
     ),
@@ -186,28 +111,40 @@ MUTANTS = (
         name="idle-connections-shut-others-out",
         wrong="Where all connections are open a new client is refused, however idle they are.",
         endangers="F51",
-        test=f"{HOSTILE}::test_idle_connections_give_way_to_new_ones",
-        edits=(Edit(WIRE, "return not self.full or self.idle.close_one()", "return not self.full"),),
+        test="tests/unit/actors/http/test_hostile_clients.py::test_idle_connections_give_way_to_new_ones",
+        edits=(
+            Edit(
+                WIRE,
+                "next(iter(self.idle.items()), (None, 0.0))",
+                "next(iter(list(self.idle.items())[:0]), (None, 0.0))",
+            ),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
         name="floods-shut-others-out",
         wrong="A connection that repeats cheap requests keeps its place against new clients.",
         endangers="F51",
-        test=f"{HOSTILE}::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
-        edits=(Edit(WIRE, "            self._listener.idle.awaits_turn(self)\n", ""),),
+        test="tests/unit/actors/http/test_hostile_clients.py::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
+        edits=(
+            Edit(
+                HTTP,
+                "            connection.rest()\n        await self._admission.turn()\n",
+                "            connection.begin()\n        await self._admission.turn()\n",
+            ),
+        ),
         beyond=NO_FLOOD,
     ),
     Mutant(
         name="begun-for-one-who-has-left",
         wrong="A request whose client left before its turn is handled all the same.",
         endangers="F51",
-        test=f"{HOSTILE}::test_nothing_is_begun_for_a_client_that_left_before_its_turn",
+        test="tests/unit/actors/http/test_hostile_clients.py::test_nothing_is_begun_for_a_client_that_left_before_its_turn",
         edits=(
             Edit(
-                WIRE,
-                "            if self._is_closing():\n                raise ConnectionResetError",
-                "            if self._force_close is None:\n                raise ConnectionResetError",
+                HTTP,
+                "        return not _is_gone(connection)\n",
+                "        return True\n",
             ),
         ),
         beyond=NO_FLOOD,
@@ -216,17 +153,12 @@ MUTANTS = (
         name="closed-in-the-middle-of-a-request",
         wrong="A connection with a request under way is closed to make room.",
         endangers="L4 F51",
-        test=f"{HOSTILE}::test_where_all_are_at_work_a_new_client_gets_503",
+        test="tests/unit/actors/http/test_hostile_clients.py::test_where_all_are_at_work_a_new_client_gets_503",
         edits=(
             Edit(
-                WIRE,
-                "        elif self._is_charge(data):\n            self._listener.idle.busy(self)\n",
-                "        elif self._is_charge(data):\n",
-            ),
-            Edit(
-                WIRE,
-                "        if not self._is_idle():\n            self._listener.idle.busy(self)\n",
-                "",
+                HTTP,
+                "            connection.begin()\n        with log_context",
+                "            connection.rest()\n        with log_context",
             ),
         ),
         beyond=NO_FLOOD,
@@ -235,12 +167,12 @@ MUTANTS = (
         name="newest-closed-first",
         wrong="The connection that has been idle for the shortest time is closed to make room.",
         endangers="F51",
-        test="tests/unit/actors/http/test_connection_limit.py::test_one_that_asks_again_is_last",
+        test="tests/unit/actors/http/test_connections.py::test_the_connection_that_has_been_idle_longest_gives_way",
         edits=(
             Edit(
-                CONNECTION_LIMIT,
-                "next(iter(idle.items()), (None, 0.0))",
-                "next(reversed(idle.items()), (None, 0.0))",
+                WIRE,
+                "next(iter(self.idle.items()), (None, 0.0))",
+                "next(reversed(self.idle.items()), (None, 0.0))",
             ),
         ),
         beyond=NO_FLOOD,
@@ -278,18 +210,20 @@ MUTANTS = (
     ),
     Mutant(
         name="refusals-flood-the-log",
-        wrong="Each refusal is logged.",
+        wrong="Each refusal is a line of the log.",
         endangers="F51",
-        test="tests/unit/actors/http/test_rejection_log.py::test_the_first_is_logged_at_once_and_the_others_together",
+        test="tests/unit/actors/http/test_refusals.py::test_the_first_is_logged_at_once_and_the_others_together",
         edits=(Edit(REFUSALS, "        if counted is None:\n", "        if counted is None or not counted.count:\n"),),
         beyond=NO_FLOOD,
     ),
     Mutant(
-        name="refused-connection-not-counted",
-        wrong="A request without a valid identity is not logged.",
+        name="rejected-request-not-logged",
+        wrong="A request without a valid identity leaves no line in the log.",
         endangers="F37",
-        test="tests/unit/actors/http/test_rejection_log.py::test_what_http_refuses_is_in_the_log",
-        edits=(Edit(HTTP, "                if refused.reason is not None:\n", "                if refused.close:\n"),),
+        test="tests/unit/actors/http/test_refusals.py::test_what_http_refuses_is_in_the_log",
+        edits=(
+            Edit(HTTP, "                if rejected.reason is not None:\n", "                if rejected.close:\n"),
+        ),
         beyond="The simulation reads no log.",
     ),
     Mutant(
@@ -462,5 +396,88 @@ MUTANTS = (
         test=f"{LIMITED}::test_a_card_that_comes_with_the_decline_of_the_last_is_counted_too",
         edits=(Edit(DECLINES, "name = (order.id, len(order.attempts) + 1)", "name = (order.id, 1)"),),
         beyond=NO_TESTER,
+    ),
+    Mutant(
+        name="clients-accepted-beyond-the-room",
+        wrong="As many clients are accepted at once where there is room for none as where there is.",
+        endangers="F39 F51",
+        test="tests/unit/actors/http/test_connections.py::test_few_clients_are_accepted_at_once_where_there_is_no_room",
+        edits=(Edit(WIRE, "min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))", "ACCEPTED_IN_A_TURN"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="burst-accepted-in-one-turn",
+        wrong="All clients of a burst are accepted in one turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::test_a_burst_of_clients_is_accepted_in_many_turns",
+        edits=(Edit(WIRE, "for _ in range(at_once - len(self._connecting)):", "for _ in range(at_once * 1_000):"),),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="no-file-descriptor-and-it-spins",
+        wrong="Without a file descriptor left it is tried again in each turn of the loop.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so",
+        edits=(
+            Edit(
+                WIRE,
+                "                self._loop.remove_reader(self._listening)\n                self._again",
+                "                self._again",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="closed-while-it-accepts",
+        wrong="A site stops while connections that it accepted have yet to be made.",
+        endangers="F33",
+        test="tests/unit/actors/http/test_connections.py::"
+        "test_a_site_that_stops_waits_for_the_connections_that_it_accepted",
+        edits=(
+            Edit(
+                WIRE,
+                "        if self._connecting:\n            await asyncio.wait(self._connecting)\n",
+                "",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="customers-wait-behind-floods",
+        wrong="A customer's request waits for its turn behind all the cheap ones.",
+        endangers="F39 F51",
+        test="tests/unit/actors/http/test_hostile_clients.py::test_connections_that_repeat_cheap_requests_do_not_shut_others_out",
+        edits=(
+            Edit(
+                HTTP,
+                "        if called not in self._of_customers and not await self._turn(connection):\n",
+                "        if not await self._turn(connection):\n",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="forgers-pass-as-customers-do",
+        wrong="Requests that are rejected are answered a few in each turn of the loop, as fast as they come.",
+        endangers="F51",
+        test="tests/unit/actors/http/test_admission.py::test_others_run_between_pipelined_requests",
+        edits=(
+            Edit(
+                HTTP,
+                "        if called in self._of_customers and not await self._turn(connection):\n"
+                "            return web.Response()\n",
+                "",
+            ),
+        ),
+        beyond=NO_FLOOD,
+    ),
+    Mutant(
+        name="charged-for-one-who-has-left",
+        wrong="A charge whose client left before its turn is sent to the ledger all the same.",
+        endangers="F39",
+        test="tests/unit/actors/http/test_admission.py::test_a_client_that_leaves_before_its_turn_is_not_charged",
+        edits=(Edit(HTTP, "        if _is_gone(request.protocol):\n", "        if request.protocol is None:\n"),),
+        beyond=NO_FLOOD,
     ),
 )

@@ -246,7 +246,7 @@ MUTANTS = (
         edits=(
             Edit(
                 IN_FLIGHT,
-                "        if not complete:\n            self._unreleased.add(order.id)\n        return complete\n",
+                "        if not complete:\n            self._unreleased[order.id] = None\n        return complete\n",
                 "        return complete\n",
             ),
         ),

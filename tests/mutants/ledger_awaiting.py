@@ -79,7 +79,7 @@ MUTANTS = (
             Edit(
                 CHARGES,
                 "                    self.answer(charge, Conflict.UNDER_WAY)\n",
-                "                    self._recheck_wanted.discard(order.id)\n",
+                "                    self._recheck_wanted.pop(order.id, None)\n",
             ),
         ),
     ),
@@ -114,7 +114,7 @@ MUTANTS = (
         wrong="A request that needs its intent waits for a recheck that is not asked for.",
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_an_intent_is_retrieved_at_most_every_two_seconds",
-        edits=(Edit(CHARGES, "                self._recheck_wanted.add(order.id)\n", ""),),
+        edits=(Edit(CHARGES, "                self._recheck_wanted[order.id] = None\n", ""),),
         beyond=NO_LAW,
     ),
     Mutant(

@@ -102,7 +102,7 @@ MUTANTS = (
         wrong="A corrupt document is an alarm whenever it is read.",
         endangers="F50",
         test=f"{A}::TestAlarms::test_an_order_is_an_alarm_once_and_again_after_an_hour",
-        edits=(Edit(SET_ASIDE, "ALARM_AGAIN_AFTER_S = 3_600.0", "SAID_AGAIN_AFTER_S = 0.0"),),
+        edits=(Edit(SET_ASIDE, "ALARM_AGAIN_AFTER_S = 3_600.0", "ALARM_AGAIN_AFTER_S = 0.0"),),
         beyond=NO_LAW,
     ),
     Mutant(

@@ -7,11 +7,11 @@ NO_LAW = "No law is about telemetry."
 BACKLOG = "payment/actors/ledger/backlog.py"
 STUCK = "payment/actors/ledger/stuck_log.py"
 WAITS = "payment/core/waits.py"
-REFUSALS = "payment/actors/http/refusal_log.py"
+REFUSALS = "payment/actors/http/refusals.py"
 TEST_BACKLOG = "tests/unit/actors/ledger/test_backlog.py"
 TEST_STUCK = "tests/unit/actors/ledger/test_stuck_log.py"
 TEST_WAITS = "tests/unit/core/test_waits.py"
-TEST_REFUSALS = "tests/unit/actors/http/test_refusal_log.py"
+TEST_REFUSALS = "tests/unit/actors/http/test_refusals.py"
 
 MUTANTS = (
     Mutant(
@@ -217,7 +217,7 @@ MUTANTS = (
         name="one-answer-takes-all-lines",
         wrong="Equal answers about one order use up the log lines that its user has in a second.",
         endangers="F39",
-        test="tests/unit/actors/http/test_refusal_log.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
+        test="tests/unit/actors/http/test_refusals.py::TestFloods::test_repeated_answers_take_no_line_of_the_last_one",
         edits=(Edit(REFUSALS, "SAME_LINES_PER_S = 3", "SAME_LINES_PER_S = USER_LINES_PER_S"),),
         beyond=NO_LAW,
     ),

@@ -8,12 +8,11 @@ still accepts: what was sent waits for it. One connection has one latency, so th
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from payment.actors.http.acceptor import MakeConnection
-from payment.ports.clock import Clock
+from aiohttp import web
+
 from tests.simulation.clock import Chances
 from tests.simulation.loop import Owner, VirtualLoop
 
@@ -32,23 +31,46 @@ class ClientSide(Protocol):
         """The connection is no more. Not called after `Connection.hang_up`."""
 
 
-class Listening:
-    """A process's entrance (`payment.actors.http.acceptor.Entrance`): the network lets everybody in at once."""
+class Site(web.BaseSite):
+    """Where a process's HTTP server serves. Connections are made as soon as they arrive."""
 
-    port = 80
-
-    def __init__(self, network: Network, owner: Owner, connection: MakeConnection, clock: Clock, host: str) -> None:
-        self.owner = owner
-        self.factory = lambda: connection(clock.monotonic())
-        self.listened_at = clock.monotonic
+    def __init__(self, network: Network, runner: web.BaseRunner, host: str) -> None:
+        super().__init__(runner)
+        self.owner = network.loop.current
         self._network = network
         self._host = host
 
-    def unheard_since(self) -> float:
-        return math.inf
+    @property
+    def name(self) -> str:
+        return self._host
 
-    async def close(self) -> None:
+    def factory(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return self._runner.server()
+
+    async def start(self) -> None:
+        await super().start()
+        self._network.listen(self._host, self)
+
+    async def stop(self) -> None:
+        await super().stop()
         self._network.stop_listening(self._host, self)
+
+
+class HostListening:
+    """As `payment.actors.http.connections.Listening`, for a process with this host name."""
+
+    port = 80
+
+    def __init__(self, network: Network, host: str) -> None:
+        self._network = network
+        self._host = host
+
+    async def sites(self, runner: web.BaseRunner) -> list[web.BaseSite]:
+        return [Site(self._network, runner, self._host)]
+
+    def close(self) -> None:
+        """Its site has been stopped: no connection is made any more."""
 
 
 class Connection(asyncio.Transport):
@@ -152,22 +174,16 @@ class Network:
     def __init__(self, loop: VirtualLoop, chances: Chances) -> None:
         self.loop = loop
         self._chances = chances
-        self._listening: dict[str, Listening] = {}
+        self._listening: dict[str, Site] = {}
         self._connections: dict[Connection, None] = {}
 
-    async def open_acceptor(
-        self, host: str | None, _port: int, connection: MakeConnection, clock: Clock, _logger: object
-    ) -> Listening:
-        """As `payment.actors.http.acceptor.open_acceptor`, for the process that asks."""
-        assert host is not None
+    def listen(self, host: str, site: Site) -> None:
         if host in self._listening:
             raise OSError(98, f"{host} is in use")
-        made = Listening(self, self.loop.current, connection, clock, host)
-        self._listening[host] = made
-        return made
+        self._listening[host] = site
 
-    def stop_listening(self, host: str, listening: Listening) -> None:
-        if self._listening.get(host) is listening:
+    def stop_listening(self, host: str, site: Site) -> None:
+        if self._listening.get(host) is site:
             del self._listening[host]
 
     def connect(self, host: str, client: ClientSide, data: bytes) -> Attempt:

@@ -16,6 +16,7 @@ from tests.simulation.bus import GROUP, SimTransport
 from tests.simulation.clock import SimClock, SimIds
 from tests.simulation.journal import Exited, Killed, Paused, Started, Stopping, Woken
 from tests.simulation.loop import Owner
+from tests.simulation.network import HostListening
 from tests.simulation.store import SimStore
 from tests.simulation.stripe import SimCards
 
@@ -143,7 +144,7 @@ class Process:
             cards=lambda: SimCards(world, self),
             clock=self.clock,
             ids=SimIds(world.chances, self.name, self.incarnation),
-            open_acceptor=world.network.open_acceptor,
+            listening=HostListening(world.network, self.name),
         )
         service = Service(settings_of(self.name, world.plan.prepare), ports, self.limits, _NO_METRICS)
         self.service = service

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 import payment.devstack.shop
-from payment.actors.http.response_bodies import ErrorCode
-from payment.actors.http.responses import Case
+from payment.actors.http.responses import Case, ErrorCode
 from payment.core.replies import PaymentStatus
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+from payment.actors.http.connections import ListeningSockets
 from payment.check import check_ports
 from payment.core.account import BoundAccount, StripeAccount
+from payment.ops.logs import get_logger
 from payment.ports.cards import NotYet, Permission, Unclear
 from payment.service import Ports
 from tests.support.fakes.cards import ACCOUNT, FakeCards, FakeStripe, Fate
@@ -41,7 +43,8 @@ class World:
         self.cards = cards(self.stripe)
         self.broker = FakeBroker(clock)
         self.transport = FakeTransport(self.broker)
-        self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds())
+        listening = ListeningSockets("127.0.0.1", 0, get_logger())
+        self.ports = Ports(store, lambda: self.transport, lambda: self.cards, clock, FakeIds(), listening)
         self.out = io.StringIO()
 
     async def check(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from payment.actors.http.response_bodies import ErrorCode
+from payment.actors.http.responses import ErrorCode
 from payment.actors.stripe.outcomes import Outcome
 from payment.actors.stripe.scheduler import QUEUE_LIMITS
 from payment.core.order import AttemptState

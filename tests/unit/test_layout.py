@@ -98,3 +98,19 @@ def test_no_two_public_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths[node.name].append(str(path.relative_to(PACKAGE)))
     assert {name: found for name, found in paths.items() if len(found) > 1} == {}
+
+
+def test_no_loop_runs_over_a_set_that_stands_in_it() -> None:
+    """A set of ids has another order in each process: what is done in its order is done in no order at all."""
+    loops = (
+        (path, node)
+        for below in ("actors", "core")
+        for path in files(below)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.For | ast.comprehension)
+    )
+    assert [
+        f"{path.relative_to(PACKAGE)}: {ast.unparse(node.iter)}"
+        for path, node in loops
+        if isinstance(node.iter, ast.Set | ast.SetComp)
+    ] == []

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
+from payment.actors.http.connections import ListeningSockets
 from payment.actors.messages import ActorRestarted
 from payment.core.order import Order
+from payment.ops.logs import get_logger
 from payment.ops.secret import Secret
 from payment.service import MailboxLimits, Ports, Service, secrets_of
 from payment.settings.environment import Settings
@@ -41,7 +43,8 @@ SETTINGS = Settings(
 
 def ports(store: FakeStore, broker: FakeBroker, clock: FakeClock) -> Ports:
     stripe = FakeStripe(clock)
-    return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds())
+    listening = ListeningSockets("127.0.0.1", 0, get_logger())
+    return Ports(store, lambda: FakeTransport(broker), lambda: FakeCards(stripe), clock, FakeIds(), listening)
 
 
 def test_every_secret_of_the_settings_is_masked_in_the_log() -> None:
@@ -60,7 +63,14 @@ class ServiceStack:
         self.broker = FakeBroker(self.clock)
         self.stop = asyncio.Event()
         stripe = FakeStripe(self.clock)
-        ports = Ports(self.store, lambda: FakeTransport(self.broker), lambda: FakeCards(stripe), self.clock, FakeIds())
+        ports = Ports(
+            self.store,
+            lambda: FakeTransport(self.broker),
+            lambda: FakeCards(stripe),
+            self.clock,
+            FakeIds(),
+            ListeningSockets("127.0.0.1", 0, get_logger()),
+        )
         self.service = Service(SETTINGS, ports)
         self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))
 

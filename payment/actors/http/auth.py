@@ -1,7 +1,8 @@
-"""Who asks: a JWT of the platform, from the Authorization header or from its session cookie.
+"""Authentication: the platform's JWT, from the Authorization header or from the platform's session cookie.
 
-Signed with HS256 and nothing else, whatever the token's own header says. Every way to fail is `NotAuthenticated`; its
-reason is for our log, and never holds a token, a cookie or a claim.
+A token must be signed with HS256, whatever its own header says. Every failure is `NotAuthenticated`; its reason is for
+the log, and never holds a token, a cookie or a claim. Where every signature is wrong, the service's own key is in doubt
+(`SignatureDoubt`).
 """
 
 import base64
@@ -28,28 +29,34 @@ TOKEN_CHARS_MAX = 4096
 """Longest JWT. The platform's have about 200 characters, and a browser keeps no cookie over 4,096 bytes."""
 
 COOKIE_CHARS_MAX = 8192
-"""Longest Cookie header that is read: a token of `TOKEN_CHARS_MAX` in base64, and room for neighbours."""
+"""Longest Cookie header that is read: a token of `TOKEN_CHARS_MAX` in base64, and room for other cookies."""
 
 SESSION_COOKIES_MAX = 4
 """Most session cookies tried of one request. Other applications of a domain may set cookies of the same name."""
 
 TOKENS_KNOWN = 1_000
-"""Tokens whose signature is not checked again, the latest used: whoever looks at a payment every second, or repeats a
-request, sends the same one. 4 MB at most."""
+"""Tokens whose signature is not checked again, the latest used: a client that polls a payment every second, or repeats
+a request, sends the same one. 4 MB at most."""
 
+WRONG_SIGNATURES = 10
+"""Tokens with a wrong signature, and none with a right one since the start, after which the key itself is in doubt."""
+SIGNATURES_HINT = (
+    "every token since the start was signed with another key: compare JWT_KEY with the platform's, quotes, blanks and "
+    "line breaks included"
+)
 
 KEYS_PREPARED = 4
-"""Keys that are kept ready: the platform's, and the one of before."""
+"""Keys that are kept in the form in which HMAC takes them: the platform's, and the former one."""
 
 
 class AuthenticatedUser(Struct, frozen=True):
-    """Who asks, as the platform's user id."""
+    """The user whose token came with the request, by the platform's user id."""
 
     user_id: str
 
 
 class NotAuthenticated(Exception):
-    """The request does not show who asks. `reason` says why, without a word of what it did show."""
+    """No valid token identifies the user. `reason` says why, and repeats nothing of the request."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -66,8 +73,8 @@ class SignatureWrong(NotAuthenticated):
 class _PlatformHmac(HMACAlgorithm):
     """HMAC without PyJWT's warning about short keys: the key is the platform's choice, and each request would warn.
 
-    Nor is the key looked at again for each request, whether it is perhaps a certificate or JSON: half of what a
-    token costs.
+    PyJWT also examines the key at each request, for a certificate or JSON: half of what a token costs. Here that
+    happens once for each key.
     """
 
     def __init__(self) -> None:
@@ -88,9 +95,9 @@ class _PlatformHmac(HMACAlgorithm):
 
 
 class PlatformJws(jwt.PyJWS):
-    """PyJWT's, which looks at each message of a token in Python: a third of what a token costs.
+    """PyJWT's, which walks through each character of a token in Python: a third of what a token costs.
 
-    Leans on one inner name of the library, which still has the word on what is padded, strange or empty.
+    Overrides one inner name of the library, which still judges what is padded, strange or empty.
     """
 
     @staticmethod
@@ -105,7 +112,7 @@ class PlatformJws(jwt.PyJWS):
 def authenticate(
     authorization: str | None, cookie: str | None, keys: tuple[str, ...], now: datetime
 ) -> AuthenticatedUser:
-    """Who asks, by the values of the `Authorization` and `Cookie` headers. A bearer token excludes the cookies.
+    """Returns the user, by the values of the `Authorization` and `Cookie` headers. A bearer token excludes the cookies.
 
     `keys` are the platform's JWT secrets, of which any will do: one, or while it is being changed the new one and the
     former one. `exp` and `nbf` are judged by `now`.
@@ -199,6 +206,25 @@ def _seconds(value: object) -> int | Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise NotAuthenticated("the token is malformed")
     return value
+
+
+class SignatureDoubt:
+    """Counts wrong signatures until the first right one: after that the key is right, and the other tokens forged."""
+
+    def __init__(self) -> None:
+        self._wrong = 0
+        self._in_doubt = True
+
+    def token_was_valid(self) -> None:
+        self._in_doubt = False
+
+    def key_seems_wrong(self, failure: NotAuthenticated) -> bool:
+        """Count a failure. Returns True once, at the failure after which the log should warn."""
+        if not self._in_doubt or not isinstance(failure, SignatureWrong):
+            return False
+        self._wrong += 1
+        self._in_doubt = self._wrong < WRONG_SIGNATURES
+        return not self._in_doubt
 
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from payment.actors.http.requests import BadRequest, parse_charge
-from payment.actors.http.response_bodies import AliveBody, StuckBody
 from payment.actors.http.responses import (
     AUTHENTICATION_REQUIRED,
+    AliveBody,
     Case,
     Rendered,
+    StuckBody,
     bad_request,
     charge_answer,
     crashed,

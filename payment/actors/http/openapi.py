@@ -21,8 +21,7 @@ from payment.actors.http.requests import (
     RETURN_URL_CHARS_MAX,
     RETURN_URL_PATTERN,
 )
-from payment.actors.http.response_bodies import PAYMENT_ID_PATTERN
-from payment.actors.http.responses import JSON, Case
+from payment.actors.http.responses import JSON, PAYMENT_ID_PATTERN, Case
 from payment.actors.http.routes import ANY_REQUEST, ROUTES, Operation, Route
 from payment.actors.json_text import ID_BYTES_MAX
 from payment.ops.health import HealthView
@@ -81,7 +80,7 @@ _REQUEST_ID_PARAMETER = {
     "name": "X-Request-ID",
     "in": "header",
     "required": False,
-    "description": "Returned as it is where it is 1 to 128 messages, digits and ._~+/=:@-",
+    "description": "Returned as it is where it is 1 to 128 letters, digits and ._~+/=:@-",
     "schema": {"type": "string"},
 }
 

@@ -2,8 +2,8 @@
 
 They stand on the port that takes charges, so nothing here may cost what a charge needs: metrics are rendered once a
 second at most, however often they are asked for. With an ops key set, metrics and the reasons in `/readyz` are for its
-bearer alone: reasons name hosts, and counts show how a card tester fares. Statuses are for all, since hosts that look
-whether a process is well send no key.
+bearer alone: reasons name hosts, and counts show how a card tester fares. Statuses are for all, since a host's health
+check sends no key.
 """
 
 import hmac
@@ -12,8 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from payment.actors.http.openapi import document
-from payment.actors.http.response_bodies import AliveBody, StuckBody
-from payment.actors.http.responses import Case, Rendered, error, plain
+from payment.actors.http.responses import AliveBody, Case, Rendered, StuckBody, error, plain
 from payment.ops.health import Health, Status
 from payment.ops.metrics import Metrics
 from payment.ops.secret import Secret
@@ -34,14 +33,12 @@ class OpsPages:
         health: Health,
         metrics: Metrics,
         stuck: Callable[[], list[str]],
-        requests_in_line: Callable[[], int],
     ) -> None:
         self._ops_key = ops_key
         self._clock = clock
         self._health = health
         self._metrics = metrics
         self._stuck = stuck
-        self._requests_in_line = requests_in_line
         self._exposition = b""
         self._rendered_at = float("-inf")
 
@@ -63,7 +60,6 @@ class OpsPages:
             return error(Case.NO_OPS_KEY, "The ops key is wanted as a bearer token", headers=challenge)
         now = self._clock.monotonic()
         if now - self._rendered_at >= METRICS_EVERY_S:
-            self._metrics.requests_queued.set(self._requests_in_line())
             self._exposition, self._rendered_at = self._metrics.render(), now
         return plain(Case.METRICS, self._exposition)
 

@@ -1,17 +1,31 @@
-"""The body of POST /api/v1/payments, and the query of GET /api/v1/payments. It knows no status: the HTTP actor does.
+"""From a request to what it asks for: the body of POST /api/v1/payments, and the query of GET /api/v1/payments.
 
-Every error names its field and never repeats a value: it may be a card token, or markup.
+A body is declared as JSON, bounded in size, and must arrive whole within `BODY_S`. Every error names its field and
+never repeats a value, which may be a card token or markup.
 
 Change together: the contract's table of cases, and the request schema in `payment.actors.http.openapi`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
+from payment.actors.http.responses import JSON, Case, FieldError, Rendered, error
 from payment.actors.json_text import BadJson, id_fault, read_json
+from payment.actors.runtime.deadlines import DeadlineExceeded, within
 from payment.core.messages import Authentication, Instrument, InstrumentKind
+from payment.ports.clock import Clock
+
+BODY_BYTES_MAX = 16_384
+"""Largest body, in bytes. A charge's is about 100; the longest valid one, every character escaped, is under 16,000: a
+return URL of 2,048 characters, and two ids of 255."""
+BODY_S = 10.0
+"""How long a body may take to arrive, in seconds. One packet is the rule; a phone in a tunnel may need some more."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 INSTRUMENT_CHARS_MAX = 255
 """Longest card token, payment method or confirmation token, in characters. Stripe's ids have at most 255."""
@@ -41,9 +55,9 @@ _INSTRUMENTS = {kind: re.compile(pattern.strip("^$")) for kind, pattern in INSTR
 _RETURN_URL = re.compile(RETURN_URL_PATTERN.removeprefix("^").removesuffix("$"))
 
 _WANTED = {
-    InstrumentKind.TOKEN: "must be a card token: tok_ followed by messages, digits and underscores",
-    InstrumentKind.PAYMENT_METHOD: "must be a payment method: pm_ followed by messages, digits and underscores",
-    InstrumentKind.CONFIRMATION_TOKEN: "must be a confirmation token: ctoken_ and messages, digits and underscores",
+    InstrumentKind.TOKEN: "must be a card token: tok_ followed by letters, digits and underscores",
+    InstrumentKind.PAYMENT_METHOD: "must be a payment method: pm_ followed by letters, digits and underscores",
+    InstrumentKind.CONFIRMATION_TOKEN: "must be a confirmation token: ctoken_ and letters, digits and underscores",
 }
 
 _URL_WANTED = (
@@ -52,15 +66,21 @@ _URL_WANTED = (
 )
 
 
-class FieldError(Struct, frozen=True):
-    """One thing wrong with a request. `field` is its place in it; None where that is the body as a whole."""
+class Rejected(Exception):
+    """The request is not handled, and this is its answer. `close`: the rest of it is not read.
 
-    message: str
-    field: str | None = None
+    `reason` is for the log, in words of ours; None where there is nothing to log.
+    """
+
+    def __init__(self, answer: Rendered, *, close: bool = False, reason: str | None = None) -> None:
+        super().__init__(answer.case.name)
+        self.answer = answer
+        self.close = close
+        self.reason = reason
 
 
 class BadRequest(Exception):
-    """The request can't be read. `errors` holds one error for each field that is wrong, or one for the body.
+    """The request can't be parsed. `errors` holds one error for each field that is wrong, or one for the body.
 
     `order_id` is the order that it names, where it names one properly: for the log.
     """
@@ -82,6 +102,62 @@ class ChargeForm(Struct, frozen=True):
     authentication: Authentication = Authentication()
 
 
+async def read_body(request: web.BaseRequest, clock: Clock) -> bytes:
+    """Returns the body of a request that must be JSON. As a rule it has come with its head: then this does not wait.
+
+    Raises:
+        Rejected: it is declared as something else, is too large, or does not arrive whole and in time.
+    """
+    headers = request.headers
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
+        raise Rejected(_bad_media_type(f"The Content-Type must be {JSON}"))
+    if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise Rejected(_bad_media_type("The body must not be compressed or otherwise encoded"))
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise _too_large()
+    expectation = headers.get("Expect")
+    if expectation is not None and expectation.lower() != "100-continue":
+        raise Rejected(error(Case.BAD_EXPECTATION, "Only 100-continue can be expected"), close=True)
+    body = bytearray()
+    try:
+        if not _take(request, body):
+            await within(clock, BODY_S, _read_rest(request, body), name="body")
+    except DeadlineExceeded:
+        late = error(Case.TOO_SLOW, "The body did not come in time")
+        raise Rejected(late, close=True, reason="the body did not come in time") from None
+    except (RequestPayloadError, ConnectionError):
+        broken = error(Case.BAD_HTTP, "The body broke off or is not proper HTTP")
+        raise Rejected(broken, close=True, reason="the body broke off or is not proper HTTP") from None
+    return bytes(body)
+
+
+def _take(request: web.BaseRequest, body: bytearray) -> bool:
+    """Move what has come into `body`; True once that is all of it."""
+    content = request.content
+    if not content.at_eof():
+        body += content.read_nowait()
+    if len(body) > BODY_BYTES_MAX:
+        raise _too_large()
+    return content.at_eof()
+
+
+async def _read_rest(request: web.BaseRequest, body: bytearray) -> None:
+    transport = request.transport
+    if "Expect" in request.headers and not body and transport is not None:
+        transport.write(_CONTINUE)
+    while not _take(request, body):
+        body += await request.content.readany()
+
+
+def _bad_media_type(message: str) -> Rendered:
+    return error(Case.BAD_MEDIA_TYPE, message, headers=(("Accept", JSON),))
+
+
+def _too_large() -> Rejected:
+    answer = error(Case.BODY_TOO_LARGE, f"The body must be at most {BODY_BYTES_MAX} bytes long")
+    return Rejected(answer, close=True, reason="the body is too large")
+
+
 def parse_charge(body: bytes) -> ChargeForm:
     """Returns the charge that a request body asks for. Unknown fields are ignored.
 
@@ -96,12 +172,31 @@ def parse_charge(body: bytes) -> ChargeForm:
         raise BadRequest([FieldError(f"The body {bad}")]) from None
     if not isinstance(fields, dict):
         raise BadRequest([FieldError("The body must be a JSON object")])
-    order_fault = _fault(fields, "orderId", id_fault)
-    order_id = str(fields["orderId"]) if order_fault is None else None
-    _raise_faults({"orderId": order_fault} | _instrument_faults(fields) | _authentication_faults(fields), order_id)
-    kind = next(kind for kind in InstrumentKind if kind.value in fields)
-    authentication = Authentication(fields.get("useStripeSdk", False), fields.get("returnUrl"))
-    return ChargeForm(fields["orderId"], Instrument(kind, fields[kind.value]), authentication)
+    faults: dict[str, str | None] = {"orderId": id_fault(fields["orderId"]) if "orderId" in fields else "is required"}
+    order_id = str(fields["orderId"]) if faults["orderId"] is None else None
+    given = [kind for kind in InstrumentKind if kind.value in fields]
+    if not given:
+        faults["token"] = "is required, or paymentMethod, or confirmationToken"
+    for kind in given:
+        value = fields[kind.value]
+        if kind is not given[0]:
+            beside = f"can't be given beside {given[0].value}"
+            faults[kind.value] = f"{beside}: exactly one of token, paymentMethod and confirmationToken is taken"
+        elif not isinstance(value, str):
+            faults[kind.value] = "must be text"
+        elif len(value) > INSTRUMENT_CHARS_MAX or not _INSTRUMENTS[kind].fullmatch(value):
+            faults[kind.value] = _WANTED[kind]
+    use_stripe_sdk = fields.get("useStripeSdk", False)
+    if not isinstance(use_stripe_sdk, bool):
+        faults["useStripeSdk"] = "must be true or false"
+    if "returnUrl" in fields:
+        both = "can't be given beside useStripeSdk: at most one of them is taken"
+        faults["returnUrl"] = both if use_stripe_sdk is True else _return_url_fault(fields["returnUrl"])
+    errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
+    if errors:
+        raise BadRequest(errors, order_id)
+    authentication = Authentication(use_stripe_sdk, fields.get("returnUrl"))
+    return ChargeForm(fields["orderId"], Instrument(given[0], fields[given[0].value]), authentication)
 
 
 def parse_order_query(values: Sequence[str]) -> str:
@@ -110,49 +205,10 @@ def parse_order_query(values: Sequence[str]) -> str:
     Raises:
         BadRequest: there is none, there are several, or it is no id.
     """
-    if len(values) > 1:
-        _raise_faults({"orderId": "must be given once"})
-    _raise_faults({"orderId": id_fault(values[0]) if values else "is required"})
+    fault = "must be given once" if len(values) > 1 else id_fault(values[0]) if values else "is required"
+    if fault is not None:
+        raise BadRequest([FieldError(f"orderId {fault}", "orderId")])
     return values[0]
-
-
-def _raise_faults(faults: dict[str, str | None], order_id: str | None = None) -> None:
-    errors = [FieldError(f"{field} {fault}", field) for field, fault in faults.items() if fault is not None]
-    if errors:
-        raise BadRequest(errors, order_id)
-
-
-def _fault(fields: dict[str, object], name: str, check: Callable[[object], str | None]) -> str | None:
-    return check(fields[name]) if name in fields else "is required"
-
-
-def _instrument_faults(fields: dict[str, object]) -> dict[str, str | None]:
-    given = [kind for kind in InstrumentKind if kind.value in fields]
-    if not given:
-        return {"token": "is required, or paymentMethod, or confirmationToken"}
-    first, *others = given
-    faults: dict[str, str | None] = {first.value: _instrument_fault(first, fields[first.value])}
-    beside = f"can't be given beside {first.value}: exactly one of token, paymentMethod and confirmationToken is taken"
-    return faults | {kind.value: beside for kind in others}
-
-
-def _instrument_fault(kind: InstrumentKind, value: object) -> str | None:
-    if not isinstance(value, str):
-        return "must be text"
-    if len(value) > INSTRUMENT_CHARS_MAX or not _INSTRUMENTS[kind].fullmatch(value):
-        return _WANTED[kind]
-    return None
-
-
-def _authentication_faults(fields: dict[str, object]) -> dict[str, str | None]:
-    faults: dict[str, str | None] = {}
-    use_stripe_sdk = fields.get("useStripeSdk", False)
-    if not isinstance(use_stripe_sdk, bool):
-        faults["useStripeSdk"] = "must be true or false"
-    if "returnUrl" in fields:
-        both = "can't be given beside useStripeSdk: at most one of them is taken"
-        faults["returnUrl"] = both if use_stripe_sdk is True else _return_url_fault(fields["returnUrl"])
-    return faults
 
 
 def _return_url_fault(value: object) -> str | None:

@@ -1,41 +1,26 @@
-"""Every answer that HTTP can give: one table of cases, and the functions that turn a reply of the ledger into one.
+"""Every answer that HTTP can give: the types of the bodies, one table of cases, and what renders a reply as an answer.
 
 `Case` is the contract's HTTP table, and `ErrorCode` has one word for each case that is an error. The HTTP actor renders
 through it and `payment.actors.http.openapi` describes it, so the two can't say different things. Everything here is a
-function of its arguments; nothing of the inside (an exception, a path, a version) is ever put into a body.
+function of its arguments. No body may ever hold an exception, a path or a version.
 
 Two sentences carry weight: "nothing was charged" stands only where the request never entered a write, and
 "outcome unknown: repeat the same request" wherever it may have.
 
-A client secret passes through here on its way to the order's owner. No repr shows it.
+A client secret, and the address of the bank's page, pass through here on their way to the order's owner. No repr shows
+either.
 
-Change together: `Case`, `ErrorCode` in `payment.actors.http.response_bodies`, `payment.actors.http.examples`, and the
-contract's HTTP table.
+Change together: `Case`, `ErrorCode`, `payment.actors.http.examples`, and the contract's HTTP table.
 """
 
 import enum
 from collections.abc import Iterable
-from typing import assert_never
+from http import HTTPStatus
+from typing import Annotated, Literal, assert_never
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from payment.actors.http.requests import FieldError
-from payment.actors.http.response_bodies import (
-    AliveBody,
-    DeclinedBody,
-    ErrorBody,
-    ErrorCode,
-    ErrorItem,
-    NextActionBody,
-    PaidBody,
-    PaymentBody,
-    PendingBody,
-    RedirectToUrl,
-    RequiresActionBody,
-    StuckBody,
-    UseStripeSdk,
-)
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
     AmountRefused,
@@ -85,6 +70,141 @@ _DECLINE_CODES_OF_AUTHENTICATION = frozenset({None, "authentication_not_handled"
 
 DECLINED_TEXT = "Your card was declined."
 """The message where Stripe gave none, or one that could show a hidden code."""
+
+
+PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
+"""A payment's id: the beginning of a SHA-256 in hexadecimal digits (`payment.core.attempts`)."""
+
+PaymentId = Annotated[str, Meta(pattern=PAYMENT_ID_PATTERN)]
+
+
+class ErrorCode(enum.Enum):
+    """One word for each case of an error, so that a client need not read English. `Case` says what each means."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_FIELD = "invalid_field"
+    INVALID_CARD = "invalid_card"
+    INVALID_HTTP = "invalid_http"
+    UNAUTHENTICATED = "unauthenticated"
+    OPS_KEY_REQUIRED = "ops_key_required"
+    DECLINED = "declined"
+    AUTHENTICATION_REQUIRED = "authentication_required"
+    NOT_OWNER = "not_owner"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    TIMEOUT = "timeout"
+    ORDER_CANCELLED = "order_cancelled"
+    ORDER_EXPIRED = "order_expired"
+    ALREADY_PAID = "already_paid"
+    UNDER_WAY = "under_way"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    UNSUPPORTED_EXPECTATION = "unsupported_expectation"
+    AMOUNT_NOT_CHARGEABLE = "amount_not_chargeable"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    TOO_MANY_DECLINES = "too_many_declines"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    INTERNAL_ERROR = "internal_error"
+    UNAVAILABLE = "unavailable"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+class UseStripeSdk(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="use_stripe_sdk"):
+    """The browser calls `stripe.handleNextAction` with the client secret."""
+
+
+class RedirectToUrl(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="redirect_to_url"):
+    """The browser goes to the bank's page, which sends the customer back to the request's `returnUrl`."""
+
+    url: str
+
+    def __repr__(self) -> str:
+        return "RedirectToUrl()"
+
+
+NextActionBody = UseStripeSdk | RedirectToUrl
+
+
+class PaidBody(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A charge that succeeded."""
+
+    id: PaymentId
+    order_id: str
+    stripe_id: str
+    status: Literal["paid"]
+
+
+class PendingBody(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A charge whose outcome is not known yet."""
+
+    id: PaymentId
+    order_id: str
+    status: Literal["pending"]
+
+
+class RequiresActionBody(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A charge for which the bank wants the customer to authenticate. No repr shows the client secret."""
+
+    id: PaymentId
+    order_id: str
+    status: Literal["requires_action"]
+    client_secret: str
+    next_action: NextActionBody
+
+    def __repr__(self) -> str:
+        return f"RequiresActionBody(id={self.id!r})"
+
+
+class PaymentBody(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A payment over all its attempts. `stripeId` is there once a charge pays the order, or did.
+
+    `clientSecret` and `nextAction` are there where the status is `requires_action` and Stripe said so just now.
+    """
+
+    id: PaymentId
+    order_id: str
+    status: PaymentStatus
+    stripe_id: str | msgspec.UnsetType = msgspec.UNSET
+    client_secret: str | msgspec.UnsetType = msgspec.UNSET
+    next_action: UseStripeSdk | RedirectToUrl | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return f"PaymentBody(id={self.id!r}, status={self.status.value!r})"
+
+
+class ErrorItem(Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing that is wrong. `field` is its place in the request; `decline_code` is Stripe's, of a declined card."""
+
+    message: str
+    code: ErrorCode
+    field: str | msgspec.UnsetType = msgspec.UNSET
+    decline_code: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ErrorBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """The platform's shape of an error: its web client maps over `errors`."""
+
+    errors: tuple[ErrorItem, ...]
+
+
+class DeclinedBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """A declined card: the platform's shape, and the id of the payment, which another card can still make paid."""
+
+    id: PaymentId
+    errors: tuple[ErrorItem, ...]
+
+
+class AliveBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """No actor is stuck."""
+
+    status: Literal["alive"] = "alive"
+
+
+class StuckBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Actors that have been at one thing for too long, by name."""
+
+    stuck: tuple[str, ...]
+    status: Literal["stuck"] = "stuck"
 
 
 class ResponseRule(Struct, frozen=True):
@@ -212,6 +332,13 @@ class Rendered(Struct, frozen=True):
         return f"Rendered(case={self.case.name}, body of {len(self.body)} bytes)"
 
 
+class FieldError(Struct, frozen=True):
+    """One thing wrong with a request. `field` is its name in the body; None where that is the body as a whole."""
+
+    message: str
+    field: str | None = None
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -309,6 +436,15 @@ def error(case: Case, message: str, *, field: str | None = None, headers: tuple[
 def plain(case: Case, body: Struct | bytes | dict[str, object]) -> Rendered:
     """Returns an answer that is no error in the platform's sense. Bytes are sent as they are, all else as JSON."""
     return Rendered(case, body if isinstance(body, bytes) else _encode(body))
+
+
+def answer_bytes(answer: Rendered, more_headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Returns a whole HTTP response. It keeps the connection open, unless `more_headers` have `Connection: close`."""
+    row = answer.case.value
+    headers = (("Content-Type", row.content_type), ("Content-Length", str(len(answer.body))))
+    lines = [f"{name}: {value}" for name, value in (*headers, *more_headers, *answer.headers)]
+    head = "\r\n".join([f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}", *lines])
+    return head.encode() + b"\r\n\r\n" + answer.body
 
 
 _NOUNS = {

@@ -1,7 +1,7 @@
 """Every address that the service answers at, and every case that it may answer with there.
 
-The HTTP actor finds its handlers by this table and `payment.actors.http.openapi` prints it, so what is documented and
-what is served are the same list. Change together: `ROUTES`, and `HttpActor`'s table of handlers.
+The HTTP actor registers its handlers by this table and `payment.actors.http.openapi` prints it, so what is documented
+and what is served are the same list. Change together: `ROUTES`, and the handlers of `HttpActor`.
 """
 
 import enum
@@ -9,14 +9,10 @@ import re
 
 from msgspec import Struct
 
-from payment.actors.http.response_bodies import PAYMENT_ID_PATTERN
-from payment.actors.http.responses import PAYMENTS_PATH, Case
+from payment.actors.http.responses import PAYMENT_ID_PATTERN, PAYMENTS_PATH, Case
 
 OTHER = "other"
 """Stands for the template of an address that is not served: labels and log fields never hold what was sent."""
-
-PATH_CHARS_MAX = 256
-"""Longest path that can be one of ours, in characters; a longer one is not matched."""
 
 
 class Operation(enum.Enum):
@@ -40,7 +36,7 @@ class Route(Struct, frozen=True):
     summary: str
     cases: tuple[Case, ...]
     identified: bool = False
-    """Whether it wants the user's JWT."""
+    """Whether it needs the user's JWT, and a reply of the ledger."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -118,41 +114,9 @@ ROUTES = (
 )
 
 
-class Address(Struct, frozen=True):
-    """An address: its template, and the routes there by method. `allow` lists these for a 405."""
-
-    template: str
-    routes: dict[str, Route]
-    allow: str
-
-
-def place_of(path: str) -> tuple[Address, str] | None:
-    """Returns the address that a path means, and the payment id in it ("" where it has none); None: it is not served.
-
-    A slash at the end makes no difference. The path is taken as it was sent: no address of ours needs escapes.
-    """
-    if len(path) > PATH_CHARS_MAX:
-        return None
-    path = path[:-1] if path.endswith("/") else path
-    place = _FIXED.get(path)
-    if place is not None:
-        return place, ""
-    collection, _, payment_id = path.rpartition("/")
-    if collection != PAYMENTS_PATH or not payment_id:
-        return None
-    return _PAYMENT, payment_id
-
-
 def is_payment_id(text: str) -> bool:
     """Whether the text looks like a payment's id."""
     return _PAYMENT_ID.fullmatch(text) is not None
 
 
-def _place(template: str) -> Address:
-    routes = {method: route for route in ROUTES if route.template == template for method in route.methods}
-    return Address(template, routes, ", ".join(routes))
-
-
 _PAYMENT_ID = re.compile(PAYMENT_ID_PATTERN.strip("^$"))
-_PAYMENT = _place(PAYMENT_TEMPLATE)
-_FIXED = {route.template: _place(route.template) for route in ROUTES if route.template != PAYMENT_TEMPLATE}

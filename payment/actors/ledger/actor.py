@@ -365,7 +365,7 @@ class MongoActor(Actor[LedgerMessage]):
             if self.clock.monotonic() >= next_second:
                 next_second = self.clock.monotonic() + 1.0
                 await self._read_for_requests(self._charges.elsewhere()[:SWEPT_ORDERS_LIMIT])
-                for order_id in {*self._charges.want_rechecks(), *self._views.want_rechecks()}:
+                for order_id in dict.fromkeys((*self._charges.want_rechecks(), *self._views.want_rechecks())):
                     if order_id not in self._order_queues:  # as with renewals: an outage must not pile them up
                         self._recheck(order_id)
                 self._renew()

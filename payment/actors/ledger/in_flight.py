@@ -8,6 +8,7 @@ Change together: `LEASE` in `payment.core.schedule`, and `RENEW_WITHIN` here.
 
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 
 from msgspec import Struct
 
@@ -60,7 +61,8 @@ class InFlightEffects:
         They are kept until the order is written again, at most one for each effect that was in flight for an order when
         it was set aside.
         """
-        self._unreleased: set[str] = set()
+        self._unreleased: dict[str, None] = {}
+        """Order ids, the oldest first."""
         self._count = 0
         self._charges = 0
 
@@ -103,12 +105,15 @@ class InFlightEffects:
         if held.keys() - mine.keys():
             complete &= self._cancel(held, mine.keys())
         if not complete:
-            self._unreleased.add(order.id)
+            self._unreleased[order.id] = None
         return complete
 
     def take_unreleased(self, limit: int) -> list[str]:
-        """Returns, and forgets, up to `limit` orders with an effect that did not fit into a mailbox."""
-        return [self._unreleased.pop() for _ in range(min(len(self._unreleased), limit))]
+        """Returns, and forgets, up to `limit` orders whose effects did not all fit into a mailbox, the oldest first."""
+        taken = list(islice(self._unreleased, limit))
+        for order_id in taken:
+            del self._unreleased[order_id]
+        return taken
 
     def _still_forfeited(self, order_id: str, owed: dict[str, PendingEffect]) -> Collection[str]:
         """Returns the order's forfeited effects that are pending under their old leases; the others are forgotten."""

@@ -112,7 +112,7 @@ class PendingCharges:
         self._pending: dict[PendingCharge, None] = {}
         self._awaited: dict[str, _Awaited] = {}
         """By order: the requests in CHARGING and SUPERSEDING."""
-        self._recheck_wanted: set[str] = set()
+        self._recheck_wanted: dict[str, None] = {}
         """Orders with a request that waits for a client secret, which only a retrieve of the intent returns."""
 
     def add(self, message: ChargeOrder) -> PendingCharge:
@@ -220,7 +220,7 @@ class PendingCharges:
         news = order.rev > awaited.rev
         awaited.rev = order.rev
         if news:
-            self._recheck_wanted.discard(order.id)
+            self._recheck_wanted.pop(order.id, None)
         awaited.charges = [
             charge
             for charge in awaited.charges
@@ -250,7 +250,7 @@ class PendingCharges:
             case RequiresAction() if late:
                 self.answer(charge, OutcomePending(reply.payment_id, reply.order_id), UNKNOWN_RETRY_AFTER_S)
             case RequiresAction():
-                self._recheck_wanted.add(order.id)
+                self._recheck_wanted[order.id] = None
                 return False
             case OutcomePending():
                 known_in_s = self._known_in_s(order, at)
@@ -283,7 +283,7 @@ class PendingCharges:
 
     def want_rechecks(self) -> list[str]:
         """The orders whose intents must be retrieved before their requests can be answered."""
-        self._recheck_wanted &= self._awaited.keys()
+        self._recheck_wanted = {order_id: None for order_id in self._recheck_wanted if order_id in self._awaited}
         return list(self._recheck_wanted)
 
     def elsewhere(self) -> list[str]:

@@ -275,7 +275,7 @@ class FakeStore:
     async def add_dead_letter(self, dead_letter: DeadLetter) -> bool:
         await self._called("add_dead_letter")
         self.database.keep(dead_letter)
-        self.log.append(f"buried {dead_letter.identity}")
+        self.log.append(f"dead letter {dead_letter.identity}")
         return True
 
     async def ping(self) -> str:

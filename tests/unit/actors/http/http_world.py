@@ -10,12 +10,11 @@ import msgspec
 from aiohttp import ClientSession, TCPConnector
 from yarl import URL
 
-from payment.actors.http.acceptor import open_acceptor
 from payment.actors.http.actor import HttpActor, HttpConfig
-from payment.actors.http.connection_limit import CONNECTIONS_MAX
-from payment.actors.http.connections import Listener
+from payment.actors.http.admission import CONNECTIONS_MAX
+from payment.actors.http.connections import Connection, ListeningSockets, Server
 from payment.actors.http.pending_requests import LEDGER_RESERVE
-from payment.actors.http.response_bodies import ErrorCode
+from payment.actors.http.responses import ErrorCode
 from payment.actors.messages import (
     AnswerBy,
     ChargeOrder,
@@ -144,7 +143,7 @@ class HttpWorld:
 
     def __init__(
         self,
-        ledger_letters: int = LEDGER_RESERVE + 100,
+        ledger_messages: int = LEDGER_RESERVE + 100,
         host: str | None = "127.0.0.1",
         ops_key: str | None = None,
         connections_max: int = CONNECTIONS_MAX,
@@ -155,13 +154,14 @@ class HttpWorld:
         self.health = Health(self.clock)
         self.metrics = Metrics()
         self.stuck: Callable[[], list[str]] = list
-        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_letters)
+        self.mailbox: Mailbox[LedgerMessage] = Mailbox("mongo", ledger_messages)
         self.ledger = FakeLedger(self.mailbox)
-        self.actor = self.new_actor(host)
+        self.listening = ListeningSockets(host, 0, get_logger())
+        self.actor = self.new_actor()
 
-    def new_actor(self, host: str | None = "127.0.0.1", port: int = 0) -> HttpActor:
+    def new_actor(self, listening: ListeningSockets | None = None) -> HttpActor:
         return HttpActor(
-            HttpConfig(host, port, CHARGE_WAIT_S, (Secret(JWT_KEY),), self.ops_key, self.connections_max),
+            HttpConfig(CHARGE_WAIT_S, (Secret(JWT_KEY),), self.ops_key, self.connections_max),
             Mailbox("http", 1),
             self.mailbox,
             PublishedEstimate(QueueEstimate(25.0, 25.0)),
@@ -171,7 +171,7 @@ class HttpWorld:
             self.metrics,
             get_logger(),
             lambda: self.stuck(),
-            open_acceptor,
+            listening or self.listening,
         )
 
     def up(self) -> None:
@@ -193,6 +193,7 @@ class HttpWorld:
         await asyncio.wait((self.running, self.answering))
         with contextlib.suppress(Exception):
             await self.actor.close()
+        self.listening.close()
 
     async def request(self, method: str, path: str | URL, **kwargs: Any) -> Got:
         async with asyncio.timeout(REAL_S), self.client.request(method, path, **kwargs) as response:
@@ -216,10 +217,19 @@ class HttpWorld:
         url = URL(f"http://127.0.0.1:{self.actor.port}{path}", encoded=True)
         return await self.request("GET", url, headers=bearer() if headers is None else headers)
 
-    def listener(self, connections_max: int = CONNECTIONS_MAX) -> Listener:
-        """Another one of the actor's, for connections whose bytes come when the test says so."""
-        actor = self.actor
-        return Listener(actor._serve, actor._failed, actor._line, actor._refusal, actor._no_room, connections_max)
+    @property
+    def server(self) -> Server:
+        """The actor's, which makes its connections."""
+        assert self.actor._runner is not None
+        assert isinstance(self.actor._runner.server, Server)
+        return self.actor._runner.server
+
+    async def connected(self) -> "tuple[Connection, Wire]":
+        """A connection whose bytes come when the test says so."""
+        connection, wire = self.server(), Wire()
+        connection.connection_made(wire)
+        await asyncio.sleep(0)
+        return connection, wire
 
     async def raw(self, sent: bytes, *, end: bool = False) -> Got:
         """Send these very bytes on a connection of their own, and read one answer."""

@@ -12,6 +12,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from payment.actors.http.actor import HandlerCrashed
+from payment.actors.http.connections import ListeningSockets
 from payment.actors.http.responses import NOTHING_CHARGED, OUTCOME_UNKNOWN
 from payment.actors.messages import ChargeOrder, ChargeReply, GetPayment
 from payment.core.messages import Authentication, Instrument, InstrumentKind
@@ -25,6 +26,7 @@ from payment.core.replies import (
     RequiresAction,
 )
 from payment.ops.health import Dependency
+from payment.ops.logs import get_logger
 from payment.ports.cards import Handover
 from tests.unit.actors.http.http_world import (
     BANK_URL,
@@ -134,7 +136,7 @@ async def test_an_owner_finds_the_next_action_at_the_payment(world: HttpWorld) -
     assert (by_order.user_id, by_order.payment_id, by_order.order_id) == (OWNER, None, ORDER_ID)
 
 
-async def test_no_one_but_the_owner_gets_the_client_secret(world: HttpWorld) -> None:
+async def test_only_the_owner_gets_the_client_secret(world: HttpWorld) -> None:
     """403, and neither secret nor payment in it, by either address."""
     world.ledger.finds(view(PaymentStatus.REQUIRES_ACTION, None), SDK)
     for got in (await world.show(headers=bearer("u2")), await world.find(headers=bearer("u2"))):
@@ -192,7 +194,7 @@ async def test_a_malformed_query_is_400_and_names_the_field(world: HttpWorld, qu
 
 
 async def test_a_payment_is_sought_for_a_user_only(world: HttpWorld) -> None:
-    """401 before the query is looked at."""
+    """401 before the query is parsed."""
     got = await world.find("", headers={})
     assert (got.status, got.headers["WWW-Authenticate"]) == (401, "Bearer")
 
@@ -227,7 +229,7 @@ async def test_no_log_line_shows_what_a_request_or_an_answer_must_hide(world: Ht
 
 
 @pytest.mark.parametrize("cookie", ["session", "express:sess"])
-async def test_the_platforms_cookie_shows_who_asks(world: HttpWorld, cookie: str) -> None:
+async def test_the_platforms_cookie_identifies_the_user(world: HttpWorld, cookie: str) -> None:
     """Base64 of a JSON object with the token, under both of its names."""
     token = bearer()["Authorization"].removeprefix("Bearer ")
     session = base64.b64encode(msgspec.json.encode({"jwt": token})).decode()
@@ -275,7 +277,7 @@ async def test_what_is_no_payment_id_is_not_looked_for(world: HttpWorld, payment
 
 
 async def test_no_charge_is_taken_while_mongodb_is_away(world: HttpWorld) -> None:
-    """F25: told at once, without a message to anybody; and taken again when it is back."""
+    """F25: 503 at once, without a message to the ledger; and charges are taken again when the store is back."""
     world.health.mark_down(Dependency.MONGODB, "connection refused by 10.1.2.3:27017")
     got = await world.post()
     assert got.status == 503
@@ -287,7 +289,7 @@ async def test_no_charge_is_taken_while_mongodb_is_away(world: HttpWorld) -> Non
 
 
 async def test_no_charge_is_taken_while_stripe_refuses_our_key(world: HttpWorld) -> None:
-    """F36: and what the matter is with our key is nobody's business."""
+    """F36: and the answer does not say what is wrong with the key."""
     world.health.mark_down(Dependency.STRIPE, "401: our key is refused", blocks_charges=True)
     got = await world.post()
     assert (got.status, "key" in got.message) == (503, False)
@@ -303,7 +305,7 @@ async def test_charges_are_taken_while_nats_is_away(world: HttpWorld) -> None:
 
 
 async def test_the_port_answers_before_the_service_is_ready() -> None:
-    """Bound early: the truth is told, and no charge taken."""
+    """Bound early: `/readyz` says that the service is starting, and no charge is taken."""
     world = HttpWorld()
     await world.start()
     try:
@@ -360,7 +362,7 @@ async def test_a_request_that_waits_when_the_drain_is_over_has_an_unknown_outcom
 
 
 async def test_an_unexpected_exception_is_a_bare_500_and_then_ends_the_actor(world: HttpWorld) -> None:
-    """F32: nothing of the inside is told; the supervisor gets the cause; who waits is answered first."""
+    """F32: the answer shows nothing of the inside; the supervisor gets the cause; pending requests are answered."""
     world.ledger.holding = True
     posting = asyncio.create_task(world.post())
     await world.ledger.holds(1)
@@ -378,21 +380,25 @@ async def test_an_unexpected_exception_is_a_bare_500_and_then_ends_the_actor(wor
 
 
 async def test_a_new_actor_takes_the_port_over(world: HttpWorld) -> None:
-    """A restart: the port of the dead one can be had at once, though its connections linger."""
+    """A restart: it listens on the same sockets, so that clients who connect meanwhile are served by it."""
     port = world.actor.port
     assert (await world.get("/healthz")).status == 200
     world.running.cancel()
     await world.actor.close()
-    world.actor = world.new_actor(port=port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    world.actor = world.new_actor()
     await world.actor.setup()
     world.running = asyncio.create_task(world.actor.run())
+    assert (await asyncio.wait_for(read_answer(reader), REAL_S)).status == 200
+    writer.close()
     assert (await world.get("/healthz")).status == 200
     assert world.health.is_up(Dependency.HTTP)
 
 
 async def test_a_port_that_is_taken_is_an_error_of_setup(world: HttpWorld) -> None:
-    """The supervisor hears of it; what was half set up can be closed."""
-    second = world.new_actor(port=world.actor.port)
+    """The supervisor gets it; what was half set up can be closed."""
+    second = world.new_actor(ListeningSockets("127.0.0.1", world.actor.port, get_logger()))
     with pytest.raises(OSError, match="another process listens there"):
         await second.setup()
     await second.close()
@@ -456,7 +462,7 @@ async def test_no_answer_tells_what_it_was_made_with(world: HttpWorld) -> None:
     "path",
     ["/", "/api/v1/payment", "/api/v1/payments/a/b", "//api/v1/payments", "/healthz/x", "/" + "x" * 5_000, "/%2e"],
 )
-async def test_an_address_that_nobody_serves_is_404_in_the_platforms_shape(world: HttpWorld, path: str) -> None:
+async def test_an_address_that_is_not_served_is_404_in_the_platforms_shape(world: HttpWorld, path: str) -> None:
     """Not aiohttp's own text."""
     got = await world.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert (got.status, len(got.errors)) == (404, 1)
@@ -464,7 +470,7 @@ async def test_an_address_that_nobody_serves_is_404_in_the_platforms_shape(world
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 async def test_a_method_that_an_address_does_not_take_is_405(world: HttpWorld, method: str) -> None:
-    """With all the address's methods in Allow, and before anything else is looked at."""
+    """With all the address's methods in Allow, and before anything else is checked."""
     got = await world.request(method, PAYMENTS)
     assert (got.status, got.code, got.headers["Allow"]) == (405, "method_not_allowed", "POST, GET, HEAD")
     by_id = await world.request("POST", f"{PAYMENTS}/{PAYMENT_ID}")
@@ -486,7 +492,7 @@ async def test_requests_are_counted_by_template_and_status(world: HttpWorld) -> 
     """Never by what was sent as path."""
     await world.show()
     await world.find("orderId=not-in-a-label")
-    await world.get("/never/heard/of")
+    await world.get("/never/served")
     await world.raw(b"NO HTTP\r\n\r\n")
     text = (await world.get("/metrics")).body.decode()
     assert 'payment_http_requests_total{route="/api/v1/payments/{id}",status="200"} 1.0' in text

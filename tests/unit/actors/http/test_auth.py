@@ -1,4 +1,4 @@
-"""Who asks is shown by a token of the platform's, in a header or a cookie, or not at all."""
+"""`payment.actors.http.auth`: a token of the platform, in a header or a cookie, identifies the user."""
 
 import base64
 import hashlib
@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from payment.actors.http.auth import (
     COOKIE_CHARS_MAX,
     TOKEN_CHARS_MAX,
+    WRONG_SIGNATURES,
     AuthenticatedUser,
     NotAuthenticated,
     PlatformJws,
+    SignatureDoubt,
     SignatureWrong,
     authenticate,
 )
@@ -77,7 +79,7 @@ def test_a_token_that_was_good_is_judged_again_by_its_times_and_key() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
-def test_a_bearer_token_shows_who_asks(scheme: str) -> None:
+def test_a_bearer_token_identifies_the_user(scheme: str) -> None:
     """The scheme's messages may be of any case."""
     assert authenticate(scheme + token(), None, KEYS, NOW) == ME
 
@@ -97,7 +99,7 @@ def test_a_short_key_works_in_silence() -> None:
 
 @pytest.mark.parametrize("name", ["session", "express:sess"])
 @pytest.mark.parametrize("claims", [{}, {"name": "?>?>?>"}, {"name": "ÿÿÿ~~~"}])
-def test_the_session_cookie_shows_who_asks(name: str, claims: Any) -> None:
+def test_the_session_cookie_identifies_the_user(name: str, claims: Any) -> None:
     """Both names, either alphabet, with or without padding."""
     content = {"jwt": token(**claims), "?>~": "?>?>ÿ~~"}
     standard = base64.b64encode(json.dumps(content, ensure_ascii=False).encode()).decode()
@@ -107,7 +109,7 @@ def test_the_session_cookie_shows_who_asks(name: str, claims: Any) -> None:
 
 
 def test_the_bearer_token_excludes_the_cookie() -> None:
-    """Who sends a token is judged by it alone; another scheme in the header is not ours."""
+    """A client that sends a token is judged by it alone; another scheme in the header is not ours."""
     cookies = f"session={session({'jwt': token()}).decode()}"
     refused("Bearer nonsense", cookies)
     assert authenticate("Basic dTpw", cookies, KEYS, NOW) == ME
@@ -123,7 +125,7 @@ def test_a_neighbours_cookie_of_the_same_name_does_no_harm() -> None:
 @pytest.mark.parametrize(
     "authorization", [None, "", "Bearer", "Bearer ", "Basic dTpw", "Bearer x", "Bearer a.b.c", "é"]
 )
-def test_without_a_token_nobody_is_known(authorization: str | None) -> None:
+def test_without_a_token_no_user_is_known(authorization: str | None) -> None:
     """F37: missing and malformed headers are refused."""
     refused(authorization)
 
@@ -191,7 +193,7 @@ def test_a_time_that_is_no_number_is_refused(claim: str, value: object) -> None:
     "user_id", [None, 7, "", " ", True, [], {"$ne": None}, "x" * 256, "a\0"], ids=lambda value: repr(value)[:9]
 )
 def test_a_token_must_name_a_user(user_id: object) -> None:
-    """F37: an id that is a number, empty or endless is nobody's."""
+    """F37: an id that is a number, empty or too long identifies no user."""
     assert "names no user" in refused(f"Bearer {token(id=user_id)}")
 
 
@@ -268,7 +270,7 @@ _SESSIONS = st.one_of(
     | st.binary(max_size=12).map(lambda content: base64.urlsafe_b64encode(content).rstrip(b"="))
 )
 def test_a_tokens_parts_are_read_as_the_library_reads_them(segment: bytes) -> None:
-    """Only faster: padded, cut off, in another alphabet, or with bits that nobody reads."""
+    """Only faster: padded, cut off, in another alphabet, or with bits that no decoder reads."""
 
     def read(jws: type[jwt.PyJWS]) -> bytes | str:
         try:
@@ -294,7 +296,7 @@ def test_any_cookie_is_an_identity_or_not_authenticated(header: str) -> None:
 
 
 def test_while_a_key_is_being_changed_tokens_of_both_are_good() -> None:
-    """`JWT_KEY_PREVIOUS`: nobody is logged out; a third key is still a forger's."""
+    """`JWT_KEY_PREVIOUS`: no user is logged out; a token with a third key is forged."""
     keys = ("the new key", KEY)
     payload = json.dumps(CLAIMS).encode()
     for key in keys:
@@ -310,3 +312,28 @@ def test_a_token_that_was_good_by_a_key_is_not_good_without_it() -> None:
     assert authenticate(text, None, ("the new key", KEY), NOW) == ME
     with pytest.raises(NotAuthenticated):
         authenticate(text, None, ("the new key",), NOW)
+
+
+# When the service's own key is in doubt.
+
+
+def test_a_key_with_which_no_signature_is_right_is_reported_once() -> None:
+    """After ten tokens: then it is hardly the tokens that are forged."""
+    doubt = SignatureDoubt()
+    reported = [doubt.key_seems_wrong(SignatureWrong()) for _ in range(3 * WRONG_SIGNATURES)]
+    assert reported.index(True) == WRONG_SIGNATURES - 1
+    assert reported.count(True) == 1
+
+
+def test_one_good_token_shows_that_the_key_is_right() -> None:
+    """Wrong signatures that come later are forged."""
+    doubt = SignatureDoubt()
+    doubt.key_seems_wrong(SignatureWrong())
+    doubt.token_was_valid()
+    assert not any(doubt.key_seems_wrong(SignatureWrong()) for _ in range(3 * WRONG_SIGNATURES))
+
+
+def test_other_failures_leave_the_key_out_of_doubt() -> None:
+    """A request without a token, or with a malformed one, is a client\'s fault."""
+    doubt = SignatureDoubt()
+    assert not any(doubt.key_seems_wrong(NotAuthenticated("no token was sent")) for _ in range(3 * WRONG_SIGNATURES))

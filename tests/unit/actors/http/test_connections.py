@@ -1,23 +1,29 @@
-"""`payment.actors.http.connections`: what is no proper HTTP, and connections that are slow, many or broken off."""
+"""`payment.actors.http.connections`: malformed HTTP, and connections that are slow, many or broken off."""
 
 import asyncio
+import errno
 import gc
+import inspect
+import itertools
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 import pytest_asyncio
+from aiohttp import streams, web, web_protocol
+from aiohttp.base_protocol import BaseProtocol
+from structlog.testing import capture_logs
 
 from payment.actors.http import connections as http_wire
-from payment.actors.http.connections import Connection
+from payment.actors.http.connections import ACCEPT_AGAIN_S, ACCEPTED_IN_A_TURN, REFUSED_AT_ONCE, SPARED_S, Server, Site
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
 from tests.unit.actors.http.http_world import (
     FORM,
     REAL_S,
     HttpWorld,
-    Wire,
-    Written,
     http_world,
     raw_post,
     read_answer,
@@ -31,7 +37,6 @@ async def world() -> AsyncIterator[HttpWorld]:
 
 
 GIVEN_UP = 200
-"""More than are looked at as they come."""
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 BAD_HTTP = {
     "another protocol": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
@@ -72,7 +77,7 @@ async def test_chunks_that_are_broken_are_400(world: HttpWorld) -> None:
 
 
 async def test_chunks_that_break_while_they_are_read_are_400(world: HttpWorld) -> None:
-    """The head has been taken, the body is being waited for, and what comes is no chunk: nobody waits for long."""
+    """The head has been taken, the body is awaited, and what comes is no chunk: 400 at once, not at the deadline."""
     reader, writer = await asyncio.open_connection("127.0.0.1", world.actor.port)
     writer.write(raw_post(b"Transfer-Encoding: chunked\r\n", b"2\r\n{}\r\n"))
     await world.until(lambda: world.clock.sleepers == 2)
@@ -111,27 +116,13 @@ async def nothing_uncaught() -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_uncaught")
-async def test_a_crowd_that_hangs_up_while_we_are_paused_does_no_harm(world: HttpWorld) -> None:
-    """F39: a SIGSTOP outlasts their patience. Some are looked at in the very turn in which they turn out to be gone."""
+async def test_clients_that_hang_up_while_the_process_is_paused_do_no_harm(world: HttpWorld) -> None:
+    """F39: a SIGSTOP outlasts their patience. Some requests are parsed in the very turn that shows the client gone."""
     for _ in range(GIVEN_UP):
         with socket.create_connection(("127.0.0.1", world.actor.port)) as client:
             client.sendall(charge_request())
     assert (await world.get("/healthz")).status == 200
     assert not world.running.done()
-
-
-@pytest.mark.usefixtures("nothing_uncaught")
-async def test_who_has_hung_up_is_not_looked_at(world: HttpWorld) -> None:
-    """F39: its turn comes when the event loop knows that it is gone, and has not said so yet."""
-    connection, transport = world.listener().connection(world.clock.monotonic()), Wire()
-    connection.connection_made(transport)
-    await asyncio.sleep(0)
-    transport.close()
-    connection.look_at(charge_request(), 0.0)
-    connection.refuse(charge_request())
-    connection.connection_lost(None)
-    assert (await world.get("/healthz")).status == 200
-    assert (transport.written, world.ledger.asked) == (b"", [])
 
 
 async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:
@@ -145,72 +136,17 @@ async def test_one_connection_carries_many_requests(world: HttpWorld) -> None:
     writer.close()
 
 
-class Impatient(Wire):
-    """Asks again as soon as the first bytes of an answer are there."""
-
-    def __init__(self, connection: Connection, request: bytes) -> None:
-        super().__init__()
-        self.connection = connection
-        self.request = request
-
-    def write(self, data: Written) -> None:
-        super().write(data)
-        if self.written.count(b"HTTP/1.1 201") == 1:
-            asyncio.get_running_loop().call_soon(self.connection.data_received, self.request)
-
-    def writelines(self, list_of_data: Iterable[Written]) -> None:
-        self.write(b"".join(list_of_data))
-
-
-async def test_who_asks_again_at_once_stands_in_line_too(world: HttpWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F39: also before aiohttp's own task has noticed that the answer was written."""
-    request = charge_request()
-    listener = world.listener()
-    connection = listener.connection(world.clock.monotonic())
-    transport = Impatient(connection, request)
-    came: list[bytes] = []
-    monkeypatch.setattr(listener.line, "take", lambda _caller, data, _came_at: came.append(data))
-    connection.connection_made(transport)
-    await asyncio.sleep(0)
-    connection.data_received(request)
-    await world.until(lambda: transport.written.count(b"HTTP/1.1 201") == 2)
-    assert came == [request, request]
-    connection.connection_lost(None)
-
-
 async def test_a_connection_outlives_the_routers() -> None:
-    """The router closes after 90 s: were we to close first, a request could meet a closed door."""
+    """The router closes after 90 s: if the service closed first, a request could meet a closed connection."""
     assert http_wire.KEEPALIVE_S > 90
-
-
-async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
-    """A slow head is on a timer from its first byte, and off it once it is whole."""
-    listener = world.listener()
-    connection = listener.connection(world.clock.monotonic())
-    transport = Wire()
-    connection.connection_made(transport)
-    await asyncio.sleep(0)
-    connection.data_received(b"GET /healthz HTTP/1.1\r\n")
-    begun = connection._head_timer
-    connection.data_received(b"Host: x\r\n\r\n")
-    assert (begun is None, connection._head_timer) == (False, None)
-    await world.until(lambda: b"200 OK" in transport.written and connection._waiter is not None)
-    connection.data_received(b"GET")
-    timer = connection._head_timer
-    assert timer is not None
-    assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(http_wire.HEAD_S, abs=1)
-    timer.cancel()
-    connection._head_is_late()
-    assert transport.closed
-    connection.connection_lost(None)
 
 
 @pytest.mark.parametrize("host", [None, "127.0.0.1"])
 @pytest.mark.parametrize("turns", range(5))
-async def test_who_connects_while_we_stop_leaves_nothing_behind(
+async def test_a_client_that_connects_during_the_stop_leaves_nothing_behind(
     host: str | None, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F33: asyncio drops what it accepted just before its server closed, and complains at the next collection."""
+    """F33: asyncio's own server drops what it accepted just before it closed, and complains at the next collection."""
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_value))
     async with http_world(host=host) as world:
@@ -222,16 +158,220 @@ async def test_who_connects_while_we_stop_leaves_nothing_behind(
     assert unraisable == []
 
 
-async def test_connections_beyond_the_limit_are_closed(world: HttpWorld) -> None:
+# How clients are accepted.
+
+
+class Descriptors:
+    """A listening socket of a process that has no descriptor left, until a test says otherwise."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.listening = listening
+        self.left = False
+        self.tried = 0
+
+    def accept(self) -> object:
+        self.tried += 1
+        if not self.left:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.listening.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.listening, name)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_burst_of_clients_is_accepted_in_many_turns(world: HttpWorld) -> None:
+    """F39: and all of it, so that later clients wait for no timer."""
+    clients = [socket.create_connection(("127.0.0.1", world.actor.port)) for _ in range(ACCEPTED_IN_A_TURN * 3)]
+    assert world.actor._runner is not None
+    (site,) = world.actor._runner.sites
+    assert isinstance(site, Site)
+    accepted = [0]
+    while len(world.server.connections) < len(clients):
+        await asyncio.sleep(0)
+        accepted.append(len(world.server.connections))
+    in_a_turn = [after - before for before, after in itertools.pairwise(accepted)]
+    assert max(in_a_turn) == ACCEPTED_IN_A_TURN
+    await world.until(lambda: not site._connecting)
+    for client in clients:
+        client.close()
+
+
+async def test_few_clients_are_accepted_at_once_where_there_is_no_room() -> None:
+    """F51: accepted sockets take descriptors too, before they are refused."""
+    async with http_world(connections_max=1) as world:
+        assert world.actor._runner is not None
+        (site,) = world.actor._runner.sites
+        assert isinstance(site, Site)
+        clients = [socket.create_connection(("127.0.0.1", world.actor.port)) for _ in range(REFUSED_AT_ONCE * 3)]
+        most = 0
+        for _ in range(100):
+            await asyncio.sleep(0)
+            most = max(most, len(site._connecting))
+        assert most == REFUSED_AT_ONCE
+        for client in clients:
+            client.close()
+
+
+async def test_a_site_that_stops_waits_for_the_connections_that_it_accepted(world: HttpWorld) -> None:
+    """F33: none of them is left without a protocol."""
+    assert world.actor._runner is not None
+    (site,) = world.actor._runner.sites
+    assert isinstance(site, Site)
+    with socket.create_connection(("127.0.0.1", world.actor.port)):
+        await world.until(lambda: len(site._connecting) == 1)
+        await site.stop()
+        assert (len(site._connecting), len(world.server.connections)) == (0, 1)
+
+
+async def test_without_a_descriptor_clients_are_accepted_later_and_the_log_says_so(world: HttpWorld) -> None:
+    """F39: the kernel keeps them, and the loop does not spin on them; a stop does not wait for the next try."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    descriptors = Descriptors(listening)
+    assert world.actor._runner is not None
+    site = Site(world.actor._runner, descriptors, get_logger())  # type: ignore[arg-type]
+    with capture_logs() as logged:
+        await site.start()
+        with socket.create_connection(listening.getsockname()):
+            await world.until(lambda: descriptors.tried == 1)
+            await _turns(20)
+            assert descriptors.tried == 1
+            assert site._again is not None
+            assert site._again.when() - asyncio.get_running_loop().time() == pytest.approx(ACCEPT_AGAIN_S, abs=0.5)
+            descriptors.left = True
+            site._again.cancel()
+            asyncio.get_running_loop().add_reader(listening, site._accept)
+            await world.until(lambda: len(world.server.connections) == 1)
+        await site.stop()
+    assert [line["event"] for line in logged if line["log_level"] == "warning"] == [Event.CONNECTIONS_WAIT]
+
+
+async def test_a_head_that_dribbles_is_given_up(world: HttpWorld) -> None:
+    """A slow head has a deadline from its first byte on; a whole one none, and the next one its own."""
+    connection, transport = await world.connected()
+    now = asyncio.get_running_loop().time
+    connection.data_received(b"GET /healthz HTTP/1.1\r\n")
+    first = connection._keepalive_handle
+    assert isinstance(first, asyncio.TimerHandle)
+    assert first.when() - now() == pytest.approx(http_wire.HEAD_S, abs=1)
+    connection.data_received(b"X-A: 1\r\n")
+    assert connection._keepalive_handle is first, "more of the same head moves nothing"
+    connection.data_received(b"Host: x\r\n\r\n")
+    await world.until(lambda: b"200 OK" in transport.written and connection._waiter is not None)
+    connection._process_keepalive()
+    open_yet = not transport.closed
+    assert open_yet
+    assert connection._next_keepalive_close_time - now() == pytest.approx(http_wire.KEEPALIVE_S, abs=1)
+    connection.data_received(b"GET")
+    connection._next_keepalive_close_time = 0.0
+    connection._process_keepalive()
+    assert transport.closed
+    connection.connection_lost(None)
+
+
+# How many connections there are.
+
+
+def _aged(server: Server) -> None:
+    """Every idle connection has been idle for long enough to give way."""
+    for connection in server.idle:
+        server.idle[connection] -= SPARED_S
+
+
+async def test_connections_beyond_the_limit_are_closed() -> None:
     """F39: memory is bounded also against clients that only connect; one that leaves makes room for another."""
-    listener = world.listener(connections_max=1)
-    pairs = [(listener.connection(world.clock.monotonic()), Wire()) for _ in range(3)]
-    for connection, transport in pairs[:2]:
-        connection.connection_made(transport)
-    assert [transport.closed for _, transport in pairs] == [False, True, False]
-    for connection, _ in pairs[:2]:
-        connection.connection_lost(None)
-    await world.until(lambda: not listener.full)
-    pairs[2][0].connection_made(pairs[2][1])
-    assert not pairs[2][1].closed
-    pairs[2][0].connection_lost(None)
+    async with http_world(connections_max=1) as world:
+        (first, one), (second, two) = await world.connected(), await world.connected()
+        assert (one.closed, two.closed) == (False, True)
+        for connection in (first, second):
+            connection.connection_lost(None)
+        await world.until(lambda: not world.server.connections)
+        third, three = await world.connected()
+        assert not three.closed
+        third.connection_lost(None)
+
+
+async def test_the_connection_that_has_been_idle_longest_gives_way() -> None:
+    """F51: none that has been idle for less than `SPARED_S`, and none that has a request under way."""
+    async with http_world(connections_max=3) as world:
+        server = world.server
+        (busy, wire), (asked, _), (silent, _) = [await world.connected() for _ in range(3)]
+        world.ledger.holding = True
+        for connection, request in ((busy, charge_request()), (asked, GET + b"\r\n")):
+            connection.data_received(request)
+        await world.ledger.holds(1)
+        await world.until(lambda: list(server.idle) == [silent, asked])
+        assert not server.takes_one_more(), "all have been idle for too short a time"
+        _aged(server)
+        assert server.takes_one_more()
+        assert (silent.transport, list(server.idle)) == (None, [asked])
+        assert server.takes_one_more()
+        assert (asked.transport, list(server.idle)) == (None, [])
+        assert not server.takes_one_more()
+        assert not wire.closed
+        for connection in (busy, asked, silent):
+            connection.connection_lost(None)
+
+
+async def test_a_connection_that_is_gone_is_not_idle(world: HttpWorld) -> None:
+    """F39: its request may end later, and must leave nothing behind."""
+    world.ledger.holding = True
+    connection, _ = await world.connected()
+    connection.data_received(charge_request())
+    await world.ledger.holds(1)
+    connection.connection_lost(None)
+    world.ledger.asked[0].answer.set_result(world.ledger.answer)  # type: ignore[arg-type]
+    await world.until(lambda: not world.server.connections)
+    assert list(world.server.idle) == []
+
+
+# What is used of aiohttp's inner parts. Where one has gone, `payment.actors.http.connections` has to be read again.
+
+
+async def test_aiohttps_server_makes_its_protocol_as_it_did() -> None:
+    """`Runner._make_server` replaces the server that aiohttp's runner makes, and `Server.__call__` the protocol."""
+    assert inspect.iscoroutinefunction(web.AppRunner._make_server)
+    assert {"request_handler", "request_factory", "_connections", "_loop"} <= set(vars(web.Server(_no_handler)))
+    source = inspect.getsource(web.BaseRunner.setup)
+    assert "self._server = await self._make_server()" in source
+    assert {"_runner", "_server"} <= set(web.BaseSite.__slots__)
+    assert "self._runner._unreg_site(self)" in inspect.getsource(web.BaseSite.stop)
+
+
+def test_aiohttps_protocol_has_the_names_that_are_used() -> None:
+    """Attributes and methods that `Connection` reads, sets or overrides."""
+    used = {
+        "_messages",
+        "_waiter",
+        "_request_count",
+        "_current_request",
+        "_keepalive_handle",
+        "_next_keepalive_close_time",
+    }
+    assert used <= set(web.RequestHandler.__slots__)
+    assert {"_parser", "_upgraded"} <= set(BaseProtocol.__slots__)
+    for name in ("_process_keepalive", "handle_error", "force_close", "pause_writing", "resume_writing"):
+        assert callable(getattr(web.RequestHandler, name))
+    limits = {"max_line_size", "max_field_size", "max_headers", "lingering_time", "keepalive_timeout"}
+    assert limits | {"auto_decompress", "access_log"} <= set(inspect.signature(web.RequestHandler.__init__).parameters)
+    assert {"status", "exc", "message"} <= set(inspect.signature(web_protocol._ErrInfo).parameters)
+    assert streams.EMPTY_PAYLOAD.is_eof()
+
+
+def test_aiohttps_protocol_wakes_its_task_by_the_waiter() -> None:
+    """`Connection.data_received` takes the waiter away while aiohttp parses, and sets its result itself."""
+    source = inspect.getsource(web.RequestHandler.data_received)
+    assert "waiter = self._waiter\n            if messages and waiter is not None and not waiter.done():" in source
+    assert "self._parser.message_consumed()" in inspect.getsource(web.RequestHandler.start)
+    assert "if self._waiter and not self._waiter.done():\n            self.force_close()" in inspect.getsource(
+        web.RequestHandler._process_keepalive
+    )
+
+
+async def _no_handler(_request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError("no request is made")

@@ -10,18 +10,32 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from payment.actors.http import body as http_body
 from payment.actors.http import connections as http_wire
-from payment.actors.http.connection_limit import SPARED_S
-from payment.actors.http.connections import HEAD_BYTES_MAX, UNREAD_S, Connection
-from payment.actors.http.request_queue import RequestConnection
+from payment.actors.http import requests as http_body
+from payment.actors.http.connections import HEAD_BYTES_MAX, SPARED_S, UNREAD_S, Connection
 from payment.core.replies import Unavailability, Unavailable
 from tests.unit.actors.http.http_world import FORM, REAL_S, HttpWorld, Wire, Written, http_world, raw_post, read_answer
-from tests.unit.actors.http.test_raw_bytes import MALFORMED
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 BODY = msgspec.json.encode(FORM)
-CHARGE = raw_post(b"Content-Length: %d\r\n" % len(BODY), BODY)
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+CHARGE = raw_post(LENGTH, BODY)
+MALFORMED = {
+    "no Host": raw_post(LENGTH, BODY).replace(b"Host: x\r\n", b""),
+    "two Hosts": raw_post(b"Host: y\r\n" + LENGTH, BODY),
+    "a header without a colon": raw_post(b"nonsense\r\n" + LENGTH, BODY),
+    "a header without a name": raw_post(b": 1\r\n" + LENGTH, BODY),
+    "a blank before the colon": raw_post(b"X-A : 1\r\n" + LENGTH, BODY),
+    "a folded header": raw_post(b"X-A: 1\r\n 2\r\n" + LENGTH, BODY),
+    "NUL in a header": raw_post(b"X-A: a\x00b\r\n" + LENGTH, BODY),
+    "a bare line feed": raw_post(b"X-A: a\nX-B: b\r\n" + LENGTH, BODY),
+    "two lengths": raw_post(LENGTH + b"Content-Length: 2\r\n", BODY),
+    "the same length twice": raw_post(LENGTH + LENGTH, BODY),
+    "a length and chunks": raw_post(LENGTH + b"Transfer-Encoding: chunked\r\n", BODY),
+    "a length with a sign": raw_post(b"Content-Length: +%d\r\n" % len(BODY), BODY),
+    "101 headers": raw_post(b"".join(b"X-%d: 1\r\n" % n for n in range(101)) + LENGTH, BODY),
+    "a header of 9 KB": raw_post(b"X-A: " + b"x" * 9_000 + b"\r\n" + LENGTH, BODY),
+}
 
 
 @pytest_asyncio.fixture
@@ -59,12 +73,12 @@ class Client:
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
 @pytest.mark.parametrize("busy", [False, True], ids=["quiet", "in a burst"])
 async def test_a_malformed_charge_is_400_and_closed_also_in_a_burst(world: HttpWorld, sent: bytes, busy: bool) -> None:
-    """While charges are refused unparsed, only proper ones are."""
+    """While charges are refused without being read, only proper ones are."""
     if busy:
         world.ledger.says(Unavailable(Unavailability.BUSY))
         assert (await world.raw(CHARGE)).status == 503
         assert (await world.raw(CHARGE)).status == 503
-        assert len(world.ledger.asked) == 1, "the second one was refused unparsed"
+        assert len(world.ledger.asked) == 1, "the second one was refused before it was read"
     client = await Client.of(world)
     client.writer.write(sent)
     assert await client.status() in (400, 431)
@@ -72,26 +86,6 @@ async def test_a_malformed_charge_is_400_and_closed_also_in_a_burst(world: HttpW
     client.writer.close()
     assert len(world.ledger.asked) == busy
     assert not world.running.done()
-
-
-async def test_a_client_that_was_not_identified_waits_with_other_cheap_requests(world: HttpWorld) -> None:
-    """F51: with a forged token it would go on in the queue of customers; once it is identified it does."""
-    taken: list[bytes] = []
-    connection, wire = await _connected(world)
-    take = connection._listener.line.take
-
-    def noted(caller: RequestConnection, data: bytes, came_at: float | None = None) -> bool:
-        taken.append(data)
-        return take(caller, data, came_at)
-
-    connection._listener.line.take = noted  # type: ignore[method-assign]
-    forged = CHARGE.replace(b"Bearer ", b"Bearer x")
-    for number, sent in enumerate((forged, forged, forged, CHARGE, CHARGE), start=1):
-        connection.data_received(sent)
-        await world.until(lambda number=number: connection._answers == number)  # type: ignore[misc]
-    assert wire.written.count(b" 401 ") == 3
-    assert taken == [forged, CHARGE]
-    connection.connection_lost(None)
 
 
 STRANGERS = {
@@ -212,7 +206,7 @@ async def test_a_head_without_end_is_431_and_closed(world: HttpWorld, line: byte
 
 async def test_a_head_whose_parts_are_within_their_limits_has_a_limit_too(world: HttpWorld) -> None:
     """100 headers of 8 KB would be 800 KB of one connection."""
-    connection, wire = await _connected(world)
+    connection, wire = await world.connected()
     connection.data_received(GET[:-2])
     for number in range(HEAD_BYTES_MAX // 8_000 + 1):
         connection.data_received(b"X-%d: " % number + b"x" * 8_000 + b"\r\n")
@@ -244,16 +238,9 @@ class Slow(Wire):
         self.aborted = True
 
 
-async def _connected(world: HttpWorld) -> tuple[Connection, Wire]:
-    connection, wire = world.listener().connection(world.clock.monotonic()), Wire()
-    connection.connection_made(wire)
-    await asyncio.sleep(0)
-    return connection, wire
-
-
 async def test_a_client_that_never_reads_is_cut_off(world: HttpWorld) -> None:
     """From the first byte that its connection does not take a timer runs, also while the connection is being closed."""
-    connection = world.listener().connection(world.clock.monotonic())
+    connection = world.server()
     wire = Slow(connection)
     connection.connection_made(wire)
     await asyncio.sleep(0)
@@ -275,7 +262,7 @@ async def test_a_client_that_never_reads_is_cut_off(world: HttpWorld) -> None:
 
 async def test_a_client_that_reads_again_is_answered_on(world: HttpWorld) -> None:
     """A phone comes out of its tunnel."""
-    connection = world.listener().connection(world.clock.monotonic())
+    connection = world.server()
     wire = Slow(connection)
     connection.connection_made(wire)
     await asyncio.sleep(0)
@@ -317,9 +304,7 @@ async def _floods(writer: asyncio.StreamWriter) -> None:
 
 
 def _connections(world: HttpWorld) -> list[Connection]:
-    listener = world.actor._listener
-    assert listener is not None
-    return [each for each in listener.connections if isinstance(each, Connection)]
+    return [each for each in world.server.connections if isinstance(each, Connection)]
 
 
 def _unread(connection: Connection) -> bool:
@@ -356,7 +341,7 @@ async def test_a_dribbling_head_is_idle_too() -> None:
     async with http_world(connections_max=1) as world:
         slow = await Client.of(world)
         slow.writer.write(GET[:10])
-        await world.until(lambda: any(each._head_timer is not None for each in _connections(world)))
+        await world.until(lambda: any(each._head_bytes for each in _connections(world)))
         _age(world, SPARED_S)
         new = await Client.of(world)
         new.writer.write(GET)
@@ -369,13 +354,12 @@ async def test_a_dribbling_head_is_idle_too() -> None:
 async def test_connections_that_repeat_cheap_requests_do_not_shut_others_out() -> None:
     """Each has a request that waits for its turn: one of them gives way."""
     async with http_world(connections_max=2) as world:
-        listener = world.actor._listener
-        assert listener is not None
-        listener.turns.take = _no_turn  # type: ignore[method-assign]  # as if thousands were before them
+        turn = world.actor._admission._others
+        await turn.acquire()  # as if thousands were before them
         floods = [await Client.of(world) for _ in range(2)]
         for flood in floods:
             flood.writer.write(GET * 3)
-        await world.until(lambda: len(listener.idle._awaiting_turn) == 2)
+        await world.until(lambda: len(turn._waiters or ()) == 2)
         _age(world, SPARED_S)
         new = await Client.of(world)
         new.writer.write(CHARGE)
@@ -385,30 +369,23 @@ async def test_connections_that_repeat_cheap_requests_do_not_shut_others_out() -
             client.writer.close()
 
 
-async def _no_turn() -> None:
-    await asyncio.Event().wait()
-
-
 async def test_nothing_is_begun_for_a_client_that_left_before_its_turn(world: HttpWorld) -> None:
     """It has no answer, and repeats its request or does not."""
-    listener = world.listener()
-    connection, wire = listener.connection(world.clock.monotonic()), Wire()
-    turn = asyncio.Event()
-
-    async def late() -> None:
-        await turn.wait()
-
-    listener.turns.take = late  # type: ignore[method-assign]
-    connection.connection_made(wire)
+    rendered = world.metrics.render
+    called: list[str] = []
+    world.metrics.render = lambda: called.append("metrics") or rendered()  # type: ignore[method-assign,func-returns-value]
+    turn = world.actor._admission._others
+    await turn.acquire()
+    connection, wire = await world.connected()
+    connection.data_received(GET.replace(b"healthz", b"metrics") + CHARGE)
     await asyncio.sleep(0)
-    connection.data_received(CHARGE + GET)
-    await world.until(lambda: connection in listener.idle._awaiting_turn)
     connection.force_close()
     connection.connection_lost(None)
-    turn.set()
+    turn.release()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert (world.ledger.asked, wire.written) == ([], b"")
+    assert (called, world.ledger.asked, wire.written) == ([], [], b"")
+    assert not world.running.done()
 
 
 async def test_where_all_are_at_work_a_new_client_gets_503() -> None:
@@ -436,9 +413,6 @@ async def test_where_all_are_at_work_a_new_client_gets_503() -> None:
 
 def _age(world: HttpWorld, seconds: float) -> None:
     """Let every idle connection have been idle for so much longer."""
-    listener = world.actor._listener
-    assert listener is not None
-    idle = listener.idle
-    for connections in (idle._never_asked, idle._between_requests, idle._awaiting_turn):
-        for connection in connections:
-            connections[connection] -= seconds
+    idle = world.server.idle
+    for connection in idle:
+        idle[connection] -= seconds

@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payment.actors.http import body as http_body
+from payment.actors.http import requests as http_body
 from tests.unit.actors.http.http_world import (
     FORM,
     JWT_KEY,
@@ -36,7 +36,7 @@ async def world() -> AsyncIterator[HttpWorld]:
         yield world
 
 
-# Who asks.
+# Authentication.
 
 
 def _unsigned() -> str:
@@ -44,8 +44,8 @@ def _unsigned() -> str:
     return (encode(b'{"alg":"none"}').rstrip(b"=") + b"." + encode(b'{"id":"u1"}').rstrip(b"=") + b".").decode()
 
 
-STRANGERS = {
-    "nobody": {},
+UNIDENTIFIED = {
+    "no token": {},
     "an empty bearer": {"Authorization": "Bearer "},
     "garbage": {"Authorization": "Bearer x.y.z"},
     "another scheme": {"Authorization": "Basic dTE6cA=="},
@@ -65,15 +65,15 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("headers", STRANGERS.values(), ids=STRANGERS.keys())
-async def test_whoever_does_not_show_who_asks_gets_401(world: HttpWorld, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", UNIDENTIFIED.values(), ids=UNIDENTIFIED.keys())
+async def test_a_request_without_a_valid_token_is_401(world: HttpWorld, headers: dict[str, str]) -> None:
     """F37: with the challenge, on each address of payments; the ledger gets no message."""
     for got in (await world.post(headers=headers), await world.show(headers=headers), await world.find("", headers)):
         assert (got.status, got.headers["WWW-Authenticate"], got.code) == (401, "Bearer", "unauthenticated")
     assert world.ledger.asked == []
 
 
-async def test_who_asks_is_checked_before_the_body_is_read(world: HttpWorld) -> None:
+async def test_the_token_is_checked_before_the_body_is_read(world: HttpWorld) -> None:
     """401 while the body has not even been sent, and whatever its type and size are said to be."""
     head = b"POST /api/v1/payments HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 99999999\r\n\r\n"
     assert (await world.raw(head)).status == 401

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment.actors.http import body as http_body
+from payment.actors.http import requests as http_body
 from payment.actors.http.examples import ANSWERS, REQUESTS
 from payment.actors.http.openapi import document
 from payment.actors.http.requests import BadRequest, parse_charge
-from payment.actors.http.response_bodies import ErrorCode
-from payment.actors.http.responses import Case
+from payment.actors.http.responses import Case, ErrorCode
 from payment.actors.http.routes import ANY_REQUEST, ROUTES, Operation
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
@@ -254,7 +253,7 @@ KNOWN_WORDS = (
 
 
 def test_every_case_of_every_route_is_driven() -> None:
-    """A case that is documented and never seen would be a promise that nobody checked."""
+    """A case that is documented and never driven would be an unchecked promise."""
     documented = {(route.operation, case) for route in ROUTES for case in route.cases}
     everywhere = {(operation, case) for operation in (Operation.CHARGE, Operation.ALIVE) for case in ANY_REQUEST}
     assert set(SCENARIOS) == documented | everywhere

@@ -14,10 +14,10 @@ from payment.actors.http.requests import (
     RETURN_URL_CHARS_MAX,
     BadRequest,
     ChargeForm,
-    FieldError,
     parse_charge,
     parse_order_query,
 )
+from payment.actors.http.responses import FieldError
 from payment.core.messages import Authentication, Instrument, InstrumentKind
 
 ORDER = "507f1f77bcf86cd799439011"

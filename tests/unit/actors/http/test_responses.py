@@ -6,15 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from payment.actors.http.requests import FieldError
-from payment.actors.http.response_bodies import (
-    DeclinedBody,
-    ErrorBody,
-    ErrorCode,
-    PaymentBody,
-    RedirectToUrl,
-    RequiresActionBody,
-)
 from payment.actors.http.responses import (
     DECLINED_TEXT,
     HIDDEN_DECLINE_CODES,
@@ -22,7 +13,14 @@ from payment.actors.http.responses import (
     OUTCOME_UNKNOWN,
     PROMETHEUS,
     Case,
+    DeclinedBody,
+    ErrorBody,
+    ErrorCode,
+    FieldError,
+    PaymentBody,
+    RedirectToUrl,
     Rendered,
+    RequiresActionBody,
     bad_request,
     charge_answer,
     crashed,
@@ -263,7 +261,7 @@ def test_an_owner_sees_the_payment(status: PaymentStatus, stripe_id: str | None)
     assert read(answer) == expected | ({"stripeId": stripe_id} if stripe_id else {})
 
 
-def test_nobody_else_sees_the_payment() -> None:
+def test_only_the_owner_sees_the_payment() -> None:
     """403, and not a word of what the payment is."""
     answer = payment_answer(PaymentView("p1", "o1", "u1", PaymentStatus.REQUIRES_ACTION, "ch_1"), "u2", REDIRECT)
     assert (answer.status, only_error(answer)["code"]) == (403, "not_owner")

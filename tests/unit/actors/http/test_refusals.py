@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,9 +10,15 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from payment.actors.http.refusal_log import LINES_PER_S, REPORT_EVERY_S, SAME_LINES_PER_S, USER_LINES_PER_S
-from payment.actors.http.response_bodies import ErrorCode
-from payment.actors.http.responses import GENERIC_DECLINE
+from payment.actors.http.refusals import (
+    LINES_PER_S,
+    REPORT_EVERY_S,
+    SAME_LINES_PER_S,
+    TOGETHER_S,
+    USER_LINES_PER_S,
+    RefusalLog,
+)
+from payment.actors.http.responses import GENERIC_DECLINE, ErrorCode
 from payment.core.messages import InstrumentKind
 from payment.core.replies import (
     AmountRefused,
@@ -27,6 +34,10 @@ from payment.core.replies import (
     Unavailable,
 )
 from payment.ops.health import Dependency
+from payment.ops.log_schema import Event
+from payment.ops.logs import get_logger
+from payment.ops.metrics import Metrics
+from tests.support.fakes.clock import FakeClock
 from tests.unit.actors.http.http_world import (
     CLIENT_SECRET,
     ORDER_ID,
@@ -82,7 +93,7 @@ class TestCharges:
         assert line["reason"] == got.message
 
     async def test_a_hidden_decline_code_is_in_the_log_alone(self, world: HttpWorld) -> None:
-        """A thief learns nothing, and the operator who is asked does."""
+        """A thief learns nothing from the answer; the operator finds the true code in the log."""
         world.ledger.says(CardWasDeclined(PAYMENT_ID, "stolen_card", "Your card was stolen."))
         with capture_logs() as logs:
             got = await world.post()
@@ -173,7 +184,7 @@ class TestLookUps:
 
 class TestFloods:
     async def test_one_user_has_a_few_lines_a_second_and_the_rest_is_counted(self, world: HttpWorld) -> None:
-        """F39: who hammers one order does not write the log full, nor take the lines of others."""
+        """F39: a client that repeats one order fills neither the log nor the lines of other users."""
         world.ledger.says(Denied.UNKNOWN)
         with capture_logs() as logs:
             for number in range(USER_LINES_PER_S + 5):
@@ -199,11 +210,11 @@ class TestFloods:
         assert codes == ["invalid_card"] * SAME_LINES_PER_S + ["too_many_attempts"]
         assert [line["count"] for line in of(logs, "refusals_unlogged")] == [2 * USER_LINES_PER_S - SAME_LINES_PER_S]
 
-    async def test_requests_that_are_refused_unread_are_counted(self, world: HttpWorld) -> None:
-        """F39: nothing is known of them but their number."""
+    async def test_charges_that_are_refused_unparsed_are_counted(self, world: HttpWorld) -> None:
+        """F39: only their number is known, and one line says why."""
         with capture_logs() as logs:
             for _ in range(3):
-                world.actor._refusal(None)
+                world.actor.refuse_charge(None)
             await world.clock.advance(REPORT_EVERY_S)
         assert [line["count"] for line in of(logs, "refusals_unlogged")] == [3]
         assert b'payment_refusals_total{code="unavailable"} 3.0' in (await world.get("/metrics")).body
@@ -217,3 +228,47 @@ class TestFloods:
             await world.clock.advance(REPORT_EVERY_S)
         assert len(of(logs, "charge_refused")) == LINES_PER_S
         assert [line["count"] for line in of(logs, "refusals_unlogged")] == [3]
+
+
+# Requests that are rejected before their order is known.
+
+
+async def test_the_first_is_logged_at_once_and_the_others_together() -> None:
+    """One line for each reason and second, with how many there were and the id of one of them."""
+    with capture_logs() as lines:
+        refusals = RefusalLog(FakeClock(), Metrics(), get_logger())
+        for number in range(1_000):
+            refusals.rejected(400, "bad", f"r-{number}")
+        refusals.rejected(401, "no token was sent", "r-a")
+        assert [(line["status"], line["count"], line["request_id"]) for line in lines] == [
+            (400, 1, "r-0"),
+            (401, 1, "r-a"),
+        ]
+        refusals._rejected_together((400, "bad"))
+        assert (lines[-1]["reason"], lines[-1]["count"], lines[-1]["request_id"]) == ("bad", 999, "r-1")
+        refusals.rejected(400, "bad")
+        assert len(lines) == 3, "the next second counts together as well"
+        refusals._rejected_together((400, "bad"))
+        refusals._rejected_together((400, "bad"))
+        refusals._rejected_together((401, "no token was sent"))
+        assert (len(lines), refusals._rejected) == (4, {})
+        refusals.rejected(400, "bad", "r-b")
+        assert (lines[-1]["count"], lines[-1]["request_id"]) == (1, "r-b")
+    assert {line["event"] for line in lines} == {Event.REQUEST_REFUSED}
+    assert TOGETHER_S == 1.0
+
+
+async def test_what_http_refuses_is_in_the_log(world: HttpWorld) -> None:
+    """With its status and why; nothing of what was sent. What is refused of an order has its own line."""
+    with capture_logs() as lines:
+        await world.post(headers={})
+        await world.post(b" " * 20_000)
+        await world.raw(b"SECRET nonsense\r\n\r\n")
+        await asyncio.sleep(0)
+    refused = [(line["status"], line["reason"]) for line in lines if line["event"] == Event.REQUEST_REFUSED]
+    assert refused == [
+        (401, "no token was sent"),
+        (413, "the body is too large"),
+        (400, "The request is not proper HTTP, or broke off."),
+    ]
+    assert "SECRET" not in repr(lines)
