@@ -31,7 +31,7 @@ def picture(prepared: dict[str, Any], ours: dict[str, Any], obvious: dict[str, A
         Curve("paid, prepared", PALE, counted(prepared["charged_at_s"], until_s)),
         Curve("paid", BLUE, counted(ours["charged_at_s"], until_s)),
         Curve("obvious: paid", GREY, counted(obvious["charged_at_s"], until_s)),
-        Curve("obvious: turned away", RED, counted(obvious["refused_at_s"], until_s), dashed=True),
+        Curve("obvious: refused", RED, counted(obvious["refused_at_s"], until_s), dashed=True),
     ]
     title = f"{on_sale.CUSTOMERS:,} pay within a second, Stripe allows {on_sale.ACCOUNT_PER_S:g} calls a second"
     return plot(title, "seconds since the sale began", "customers", curves)

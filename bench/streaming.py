@@ -53,7 +53,7 @@ class Connected:
         raise RuntimeError(reason)
 
     def noticed(self, text: str, *, alarm: bool) -> None:
-        """What changes nothing of the connection changes no figure; an alarm does."""
+        """An event that does not change the connection changes no figure; an alarm does."""
         if alarm:
             raise RuntimeError(text)
 

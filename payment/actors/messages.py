@@ -140,7 +140,7 @@ class EffectCompleted(Struct, frozen=True):
     message: Message
     call_ms: float = 0.0
     handover: Handover | None = None
-    """What the owner's browser needs. Set if the intent awaits its customer, unless Stripe's answer was replayed."""
+    """Data for the owner's browser. Set if the intent awaits its customer, unless Stripe's answer was replayed."""
     away_ms: float = 0.0
     """How long it waited because Stripe was away or asked for a later try, in milliseconds; not a part of `call_ms`."""
 

@@ -79,7 +79,7 @@ class Bus(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close the connection. Nothing of it is left at the broker."""
+        """Close the connection. It leaves nothing at the broker."""
 
     @abstractmethod
     async def publish(self, subject: str, event: dict[str, object]) -> Stored:

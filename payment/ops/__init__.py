@@ -1,1 +1,1 @@
-"""What operators see of the process: its log, its metrics and its health, without secrets."""
+"""The process as operators see it: its log, its metrics and its health, without secrets."""

@@ -1,7 +1,7 @@
 """Which values of the environment may be shown: none that is a secret, whichever variable holds it.
 
 An operator may paste a key into the wrong variable, and the message about it is read in a terminal, a release log or a
-log collector. What secrets look like is in `payment.ops.redaction`. Pure. Only `payment.settings` uses it.
+log collector. The shape of secrets is in `payment.ops.redaction`. Pure. Only `payment.settings` uses it.
 """
 
 import re

@@ -35,7 +35,7 @@ class ApiCall(Struct):
     request_id: str | None = None
     idempotency_key: str | None = None
     processing_s: float | None = None
-    """How long a payment of this call stays `processing`, in milliseconds (the fault `processing`)."""
+    """How long a payment of this call stays `processing`, in seconds (the fault `processing`). None: not at all."""
 
 
 class Endpoint(Struct, frozen=True):

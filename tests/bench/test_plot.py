@@ -38,7 +38,7 @@ def test_a_long_count_is_thinned() -> None:
 def test_the_plot_is_well_formed_and_holds_every_curve() -> None:
     """Names are escaped, and each curve has its line and its legend."""
     curves = [Curve("a < b", "#123456", [(0, 0), (3, 5)]), Curve("other", "#654321", [(0, 0), (4, 1)], dashed=True)]
-    root = ElementTree.fromstring(plot("title & more", "s", "people", curves))
+    root = ElementTree.fromstring(plot("title & more", "s", "customers", curves))
     lines = root.findall("{http://www.w3.org/2000/svg}polyline")
     texts = [text.text for text in root.findall("{http://www.w3.org/2000/svg}text")]
     assert len(lines) == 4
@@ -57,7 +57,7 @@ def test_the_picture_of_a_sale_shows_charges_and_rejections_of_both_services() -
     """All four curves, in a file small enough for a README."""
     drawn = picture(sale(3_000, 0), sale(2_900, 0), sale(900, 2_100))
     assert drawn.count("<polyline") == 8
-    assert "obvious: turned away" in drawn
+    assert "obvious: refused" in drawn
     assert len(drawn) < 20_000
 
 

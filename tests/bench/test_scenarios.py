@@ -71,7 +71,7 @@ def test_a_sale_meets_its_goal_where_all_are_charged_once_in_time_and_in_order()
         pytest.param(sale_row({**PAID, "o3": [104.0, 105.0]}, ALL_ANSWERED), id="charged twice"),
         pytest.param(sale_row({**PAID, "o0": [109.0]}, ALL_ANSWERED), id="overtaken"),
         pytest.param(sale_row(PAID, ALL_ANSWERED, found_paid=0), id="202 and not paid"),
-        pytest.param(sale_row(PAID, [201, 201, 503, 202]), id="turned away"),
+        pytest.param(sale_row(PAID, [201, 201, 503, 202]), id="refused"),
         pytest.param(sale_row(PAID, ALL_ANSWERED, refused=1), id="429"),
     ],
 )

@@ -388,11 +388,11 @@ class StoreContract:
         """Due or not, and of any holder; each page is small, and there are no more than requested."""
         far = due_at(charging("far"), T0 + timedelta(minutes=55), "web-2")
         many = [charging(f"o{number:03d}") for number in range(250)]
-        for some in (many, [far, order("done"), rich("told")]):
+        for some in (many, [far, order("done"), rich("with history")]):
             assert await store.commit(some) == [WRITTEN] * len(some)
         pages = [page async for page in other.backlog(1_000)]
         found = {made.id: made for page in pages for made in page}
-        assert found.keys() == {made.id for made in (*many, far, rich("told"))}
+        assert found.keys() == {made.id for made in (*many, far, rich("with history"))}
         assert structs.replace(found["far"], history=far.history) == far
         assert sum([len(page) async for page in other.backlog(120)]) == 120
 

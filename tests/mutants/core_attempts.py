@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         name="take-over-without-a-look",
-        wrong="A process that takes a confirm over from another sends it again before it looks at the intent.",
+        wrong="A process that takes a confirm over from another sends it again before it retrieves the intent.",
         endangers="F05 F34",
         test="tests/unit/core/test_outcomes.py::"
         "test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_looks_first",
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         name="look-at-a-take-over-believed",
-        wrong="A look at a take-over that shows requires_payment_method declines an attempt that may yet be confirmed.",
+        wrong="A retrieve at a take-over that shows requires_payment_method declines an attempt that may be confirmed.",
         endangers="L1 L2 F05 F34",
         test="tests/unit/core/test_outcomes.py::test_open_intent_at_a_take_over_gets_the_same_key_again",
         edits=(
@@ -103,7 +103,7 @@ MUTANTS = (
     ),
     Mutant(
         name="send-number-ignored",
-        wrong="The end of an earlier send is taken for the end of the one in flight.",
+        wrong="The end of an earlier send counts as the end of the one in flight.",
         endangers="L1 F34",
         test="tests/unit/core/test_outcomes.py::test_refusal_of_the_first_send_after_a_second_was_counted_changes_nothing",
         edits=(Edit(OUTCOMES, "if message.send != attempt.sends:", "if message.send > attempt.sends:"),),
@@ -144,14 +144,14 @@ MUTANTS = (
     ),
     Mutant(
         name="replayed-action-not-looked-at",
-        wrong="A replayed requires_action is believed: its customer is waited for, who may have paid long ago.",
+        wrong="A replayed requires_action is believed: the attempt awaits its customer, who may have paid long ago.",
         endangers="F45",
         test="tests/unit/core/test_outcomes.py::test_replayed_action_is_looked_at_at_once",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.processing"),),
     ),
     Mutant(
         name="processing-not-looked-at",
-        wrong="What the bank has not decided is looked at like what waits for a customer: seconds later.",
+        wrong="A payment that the bank has not decided is retrieved like one that awaits a customer: seconds later.",
         endangers="F45",
         test="tests/unit/core/test_outcomes.py::test_processing_is_awaited_and_looked_at",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.replayed"),),
@@ -198,7 +198,7 @@ MUTANTS = (
     ),
     Mutant(
         name="failure-at-the-bank-ignored",
-        wrong="A customer who failed at the bank is waited for until the order expires.",
+        wrong="An attempt whose customer failed at the bank awaits the customer until the order expires.",
         endangers="L4 F45",
         test="tests/unit/core/test_outcomes.py::test_failed_authentication_declines_with_stripes_code",
         edits=(
@@ -211,7 +211,7 @@ MUTANTS = (
     ),
     Mutant(
         name="expiry-only-an-edge",
-        wrong="A look at an order that has expired meanwhile leaves its attempt awaiting.",
+        wrong="A retrieve for an order that has expired meanwhile leaves its attempt awaiting.",
         endangers="L4 F46",
         test="tests/unit/core/test_outcomes.py::test_awaiting_attempt_is_cancelled",
         edits=(
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         name="expiry-slept-through",
-        wrong="The next look at an intent comes after the expiry of its order.",
+        wrong="The next retrieve of an intent comes after the expiry of its order.",
         endangers="F46",
         test="tests/unit/core/test_outcomes.py::test_watch_never_passes_the_orders_end",
         edits=(
@@ -336,7 +336,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cancel-leaves-the-card",
-        wrong="A cancel leaves an attempt its card: what was not sent yet is sent after it.",
+        wrong="A cancel leaves an attempt its card: a confirm that was not sent yet is sent after it.",
         endangers="L3 F20",
         test="tests/unit/core/test_attempts.py::test_card_is_gone_from_a_cancelled_order",
         edits=(
@@ -377,7 +377,7 @@ MUTANTS = (
     ),
     Mutant(
         name="blocked-refund-called-done",
-        wrong="A refund that failed, is pending or disputed is taken for done.",
+        wrong="A refund that failed, is pending or disputed counts as done.",
         endangers="L2 L3 F44",
         test="tests/unit/core/test_refunds_and_events.py::test_blocked_refund_is_tried_again_slowly",
         edits=(
@@ -427,7 +427,7 @@ MUTANTS = (
     ),
     Mutant(
         name="legacy-sent-again",
-        wrong="An attempt of release 0.1.0 whose outcome is not known is taken for one that is to be confirmed.",
+        wrong="An attempt of release 0.1.0 whose outcome is not known counts as one that is to be confirmed.",
         endangers="L1 F09",
         test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
         edits=(

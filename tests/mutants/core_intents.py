@@ -105,7 +105,7 @@ MUTANTS = (
     ),
     Mutant(
         name="open-intent-taken-for-canceled",
-        wrong="While an intent is being cancelled a look that shows it open is taken for its cancel.",
+        wrong="While an intent is being cancelled, a retrieve that shows it open counts as its cancel.",
         endangers="L1 L2 F12 F18",
         test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
         edits=(
@@ -130,7 +130,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cancel-of-the-intent-before",
-        wrong="The late cancel of the intent before is taken for the open one's.",
+        wrong="The late cancel of the intent before counts as the open one's.",
         endangers="L1 L2 F18 F34",
         test="tests/unit/core/test_outcomes.py::test_anything_else_of_an_earlier_intent_changes_nothing",
         edits=(
@@ -398,7 +398,7 @@ MUTANTS = (
     ),
     Mutant(
         name="looked-at-for-each-request",
-        wrong="Each request of a client makes a look at the intent, however lately it was looked at.",
+        wrong="Each request of a client retrieves the intent, however recent the last retrieve is.",
         endangers="F39 F45",
         test="tests/unit/core/test_outcomes.py::test_look_for_a_client_is_made_now_and_at_most_every_two_seconds",
         edits=(
@@ -412,7 +412,7 @@ MUTANTS = (
     ),
     Mutant(
         name="look-of-another-process-believed",
-        wrong="A look whose task another process holds by now moves the order along.",
+        wrong="A retrieve whose task another process holds by now changes the order.",
         endangers="F34",
         test="tests/unit/core/test_outcomes.py::test_look_of_a_process_that_lost_the_attempt_changes_nothing",
         edits=(
@@ -489,7 +489,7 @@ MUTANTS = (
     ),
     Mutant(
         name="walked-away-and-declined",
-        wrong="Where the customer did not authenticate, the reply does not say that the bank wanted the customer.",
+        wrong="If the customer did not authenticate, the reply does not say that authentication was required.",
         endangers="F45",
         test="tests/unit/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_says_so",
         edits=(Edit(REPLIES, "        CancelReason.AUTHENTICATION_FAILED.value,\n    }", "    }"),),

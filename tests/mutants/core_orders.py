@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         name="every-lease-is-our-own",
-        wrong="What any other process holds counts as left by an earlier run of this one.",
+        wrong="A task that any other process holds counts as left by an earlier run of this one.",
         endangers="F02 F34",
         test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "return client_id_of(task.holder) == context.client_id", "return True"),),
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cancel-by-version",
-        wrong="A cancel whose version is no higher than the order's is taken for stale.",
+        wrong="A cancel whose version is no higher than the order's counts as stale.",
         endangers="L3 L4 F21 F22",
         test="tests/unit/core/test_decide.py::test_cancel_counts_at_any_version_and_once",
         edits=(

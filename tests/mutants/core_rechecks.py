@@ -30,7 +30,7 @@ MUTANTS = (
     ),
     Mutant(
         name="rechecks-not-swept",
-        wrong="No sweep looks for charges that are to be looked at again.",
+        wrong="No sweep finds charges that are due for a recheck.",
         endangers="L3 F44",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::test_a_refund_is_rechecked_by_a_sweep_of_its_own",
         edits=(
@@ -74,14 +74,14 @@ MUTANTS = (
     ),
     Mutant(
         name="failed-refund-called-done",
-        wrong="What a recheck says is not believed: a refund that has failed stays done.",
+        wrong="The outcome of a recheck is ignored: a refund that has failed stays done.",
         endangers="L3 F44",
         test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_told",
         edits=(Edit(REFUNDS, "    if not message.stands:\n", "    if not message.stands and order.amount is None:\n"),),
     ),
     Mutant(
         name="failed-refund-kept-secret",
-        wrong="The platform does not hear that a refund has failed.",
+        wrong="No event announces that a refund has failed.",
         endangers="L3 F44",
         test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_told",
         edits=(

@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         name="intent-effect-given-back-with-any-other",
-        wrong="Where one effect of an order is given back or renewed, so is what is in flight for its intent.",
+        wrong="If one effect of an order is given back or renewed, so are the effects in flight for its intent.",
         endangers="F28 F33",
         test="tests/unit/core/test_refunds_and_events.py::"
         "test_what_is_in_flight_for_an_intent_is_not_renewed_or_given_back_with_a_refund",

@@ -399,7 +399,7 @@ MUTANTS = (
     ),
     Mutant(
         name="clients-accepted-beyond-the-room",
-        wrong="As many clients are accepted at once where there is room for none as where there is.",
+        wrong="The same number of clients is accepted at once whether a connection is free or not.",
         endangers="F39 F51",
         test="tests/unit/actors/http/test_connections.py::test_few_clients_are_accepted_at_once_where_there_is_no_room",
         edits=(Edit(WIRE, "min(ACCEPTED_IN_A_TURN, max(server.room, REFUSED_AT_ONCE))", "ACCEPTED_IN_A_TURN"),),

@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unknown-write-taken-as-written",
-        wrong="A write whose answer was lost is taken for confirmed.",
+        wrong="A write whose answer was lost counts as confirmed.",
         endangers="L1 L4 F26 F43",
         test="tests/unit/actors/ledger/test_actor.py::TestUnknown::test_a_write_that_was_lost_is_made_again",
         edits=(
@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         name="conflict-taken-as-written",
-        wrong="What another process wrote first is taken for our own write.",
+        wrong="A document that another process wrote first counts as our own write.",
         endangers="L1 L4 F02 F34",
         test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         name="own-write-by-its-number-alone",
-        wrong="A write of another process with the same number is taken for our own.",
+        wrong="A write of another process with the same number counts as our own.",
         endangers="L1 L4 F26",
         test="tests/unit/actors/ledger/test_commit.py::TestTwice::test_two_processes_get_the_same_event_at_once",
         edits=(Edit(COMMIT, "        if ours.after.writer != stored.writer:\n            return False\n", ""),),
@@ -100,7 +100,7 @@ MUTANTS = (
     ),
     Mutant(
         name="unwritten-outcome-released-again",
-        wrong="What ended, and could not be written, is handed over again as if it had never been.",
+        wrong="An effect that ended, and whose outcome could not be written, is released again under the same lease.",
         endangers="L1 L2 F41",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_an_outcome_that_can_t_be_written_is_not_released_again",
         edits=(
@@ -113,7 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         name="hung-straggler-not-noticed",
-        wrong="A commit of what the store keeps failing may hang for ever, and does not count as stuck.",
+        wrong="A commit of orders that the store keeps failing may hang for ever, and does not count as stuck.",
         endangers="L4 F31 F32",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_a_straggler_that_never_comes_back_is_a_hang_too",
         edits=(
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cache-kept-after-a-conflict",
-        wrong="What collided is decided again on the cached document that made it collide.",
+        wrong="An order whose write collided is decided again on the cached document that made it collide.",
         endangers="L4 F02 F34",
         test="tests/unit/actors/ledger/test_commit.py::TestOutcomes::test_a_stale_write_is_refused_and_decided_again",
         edits=(
@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         name="sweep-ends-with-an-outage",
-        wrong="The sweep ends when the store is away once: what is due after that is never taken up.",
+        wrong="The sweep ends when the store is away once: orders that are due after that are never taken up.",
         endangers="L4 F25",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::test_the_sweep_goes_on_after_an_outage",
         edits=(
@@ -219,7 +219,7 @@ MUTANTS = (
     ),
     Mutant(
         name="late-write-of-a-dead-run-waits-for-its-lease",
-        wrong="An earlier run's work is swept once: what lands just after that waits for a minute.",
+        wrong="An earlier run's work is swept once: a write of it that is applied just after that waits for a minute.",
         endangers="F05",
         test="tests/unit/actors/ledger/test_time.py::TestSweep::"
         "test_a_write_that_lands_after_the_next_run_has_swept_is_found_within_seconds",
@@ -254,7 +254,7 @@ MUTANTS = (
     ),
     Mutant(
         name="lease-not-renewed",
-        wrong="What waits long in this process's own queue loses its lease.",
+        wrong="An effect that waits long in this process's own queue loses its lease.",
         endangers="F14 F34",
         test="tests/unit/actors/ledger/test_in_flight.py::TestTime::test_a_lease_is_renewed_before_it_runs_out",
         edits=(Edit(IN_FLIGHT, "if item.until - now < RENEW_WITHIN)", "if item.until < now - RENEW_WITHIN)"),),
@@ -272,7 +272,7 @@ MUTANTS = (
     ),
     Mutant(
         name="withdrawal-not-sent",
-        wrong="What an order owes no longer is left in Stripe's queue.",
+        wrong="An effect that is no longer pending stays in Stripe's queue.",
         endangers="F20",
         test="tests/unit/actors/ledger/test_commit.py::TestOrder::test_a_cancelled_order_withdraws_its_charge",
         edits=(Edit(IN_FLIGHT, "and effect_id not in owed:", "and effect_id in owed:"),),
@@ -312,7 +312,7 @@ MUTANTS = (
     ),
     Mutant(
         name="dead-letters-under-one-name",
-        wrong="Bad events of one subject are kept under one identity: the second is taken for the first.",
+        wrong="Bad events of one subject are kept under one identity: the second counts as the first.",
         endangers="L4 F30",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_an_invalid_event_is_kept_once_and_put_off_while_it_is_away",
         edits=(Edit(DEAD_LETTERS, "DeadLetter(message.identity, ", "DeadLetter(message.subject, "),),
@@ -345,7 +345,7 @@ MUTANTS = (
     ),
     Mutant(
         name="restart-under-the-same-name",
-        wrong="A ledger that was restarted takes what its predecessor had in flight for its own.",
+        wrong="A ledger that was restarted counts its predecessor's effects in flight as its own.",
         endangers="L1 F32",
         test="tests/unit/test_service.py::test_a_replaced_ledger_is_another_incarnation_of_its_process",
         edits=(Edit("payment/service.py", 'f"{client_id}#{ports.ids.new()}"', 'f"{client_id}#1"'),),
@@ -368,7 +368,7 @@ MUTANTS = (
     ),
     Mutant(
         name="own-work-forgotten-in-an-outage",
-        wrong="What an earlier run left is swept once only, though the store went away meanwhile.",
+        wrong="The work that an earlier run left is swept only once, though the store went away meanwhile.",
         endangers="F25 F33",
         test="tests/unit/actors/ledger/test_actor.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
         edits=(

@@ -98,7 +98,7 @@ MUTANTS = (
     ),
     Mutant(
         name="requires-action-without-the-secret",
-        wrong="A request is answered as one that wants the customer without what the browser needs.",
+        wrong="A request gets `requires_action` without the client secret that the browser needs.",
         endangers="L4 F45",
         test="tests/unit/actors/ledger/test_awaiting.py::TestSecret::test_the_same_request_again_retrieves_the_intent_and_gets_it",
         edits=(

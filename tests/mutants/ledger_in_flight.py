@@ -25,7 +25,7 @@ PUT_BACK = (
 MUTANTS = (
     Mutant(
         name="ends-behind-beginnings",
-        wrong="What was begun waits behind all that has just come.",
+        wrong="Orders with work in progress wait behind all new requests.",
         endangers="F39",
         test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
         edits=(
@@ -192,7 +192,7 @@ MUTANTS = (
     ),
     Mutant(
         name="rejected-and-written",
-        wrong="What was decided on a cached document is written though the reply was that nothing was charged.",
+        wrong="A decision on a cached document is written though the reply was that nothing was charged.",
         endangers="L4 F25",
         test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest",
         edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
@@ -239,7 +239,7 @@ MUTANTS = (
     ),
     Mutant(
         name="one-document-taken-for-an-outage",
-        wrong="One write of unknown fate among others that were confirmed is taken for an outage.",
+        wrong="One unknown write among others that were confirmed counts as an outage.",
         endangers="F31 F26",
         test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(
@@ -253,7 +253,7 @@ MUTANTS = (
     ),
     Mutant(
         name="straggler-taken-for-an-outage",
-        wrong="One document that the store keeps failing is taken for an outage each time that it is tried.",
+        wrong="One document that the store keeps failing counts as an outage each time that it is tried.",
         endangers="F31",
         test=f"{M}::TestOneDocument::test_a_document_that_always_fails_delays_no_other",
         edits=(

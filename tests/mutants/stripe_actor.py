@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         name="key-in-use-forgotten",
-        wrong="That Stripe spoke of an earlier request with the confirm's key is forgotten: what is given "
+        wrong="An answer of Stripe about an earlier request with the confirm's key is forgotten: what is given "
         "back counts as never sent.",
         endangers="L1 L2 F13 F20",
         test="tests/unit/actors/stripe/test_actor.py::test_a_key_in_use_waits_with_the_same_key",
@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         name="created-status-believed",
-        wrong="The status in a replayed create is taken for what the intent is now.",
+        wrong="The status in a replayed create counts as the intent's present one.",
         endangers="L1 L2 F47",
         test="tests/unit/actors/stripe/test_actor.py::test_the_status_of_a_replayed_create_is_no_evidence",
         edits=(
@@ -137,7 +137,7 @@ MUTANTS = (
     ),
     Mutant(
         name="cancel-error-taken-for-canceled",
-        wrong="An error of a cancel is taken for the cancel of its intent.",
+        wrong="An error of a cancel counts as the cancel of its intent.",
         endangers="L1 L2 F18 F46",
         test="tests/unit/actors/stripe/test_actor.py::test_a_cancel_with_any_other_answer_is_followed_by_a_retrieve",
         edits=(
@@ -269,7 +269,7 @@ MUTANTS = (
     ),
     Mutant(
         name="processing-called-action",
-        wrong="What the bank has not decided yet is reported as one that wants the customer.",
+        wrong="A payment that the bank has not decided yet is reported as one that requires the customer.",
         endangers="F45",
         test="tests/unit/actors/stripe/test_outcomes.py::test_an_outcome_that_ends_an_effect_becomes_its_message",
         edits=(
@@ -410,7 +410,7 @@ MUTANTS = (
     ),
     Mutant(
         name="drain-sends-on",
-        wrong="What waits in Stripe's queues is not given back when the process is to stop.",
+        wrong="Effects that wait in Stripe's queues are not given back when the process drains.",
         endangers="F33",
         test="tests/unit/actors/stripe/test_actor.py::test_a_drain_ends_what_is_in_flight_and_gives_back_the_rest",
         edits=(
@@ -604,7 +604,7 @@ MUTANTS = (
     ),
     Mutant(
         name="restart-counts-the-mailbox-as-passed",
-        wrong="After a restart of the actor what lies in its mailbox counts as past the queue, and then once more.",
+        wrong="After a restart of the actor the messages in its mailbox count as past the queue, and then once more.",
         endangers="F14 F32",
         test="tests/unit/actors/stripe/test_scheduler.py::test_the_estimate_survives_a_restart",
         edits=(Edit(ACTOR, "            mailbox.accepted - mailbox.depth,\n", "            mailbox.accepted,\n"),),

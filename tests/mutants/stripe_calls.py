@@ -115,7 +115,7 @@ MUTANTS = (
     ),
     Mutant(
         name="another-intent-read",
-        wrong="The answer with another intent than the one asked for is taken for it.",
+        wrong="An answer with another intent counts as one about the requested intent.",
         endangers="L1 L2",
         test="tests/unit/adapters/stripe/test_bodies.py::test_another_intent_than_the_one_asked_for_is_an_alarm",
         edits=(Edit(BODIES, "    other = intent_id is not None and given_id != intent_id\n", "    other = False\n"),),
@@ -168,7 +168,7 @@ MUTANTS = (
     ),
     Mutant(
         name="action-without-its-secret",
-        wrong="An intent that wants the customer and brings no client secret is taken for one that does.",
+        wrong="An intent that requires the customer and has no client secret counts as one that has one.",
         endangers="L4 F45",
         test="tests/unit/adapters/stripe/test_bodies.py::test_an_action_without_its_secret_is_unclear",
         edits=(
@@ -216,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         name="card-in-stripes-message",
-        wrong="What the customer pays with is passed on where Stripe quotes it in a shape that we don't know.",
+        wrong="The customer's instrument is passed on if Stripe quotes it in a shape that we don't know.",
         endangers="F45",
         test="tests/unit/adapters/stripe/test_library.py::test_an_instrument_of_any_form_is_redacted",
         edits=(Edit(CARDS, "            secrets=(instrument.value, authentication.return_url),\n", ""),),
@@ -268,7 +268,7 @@ MUTANTS = (
     ),
     Mutant(
         name="pending-refund-called-done",
-        wrong="A refund that is pending is taken for done.",
+        wrong="A refund that is pending counts as done.",
         endangers="L3 F44",
         test="tests/unit/adapters/stripe/test_cards.py::test_a_refund_that_has_not_succeeded_is_blocked",
         edits=(
@@ -290,7 +290,7 @@ MUTANTS = (
     ),
     Mutant(
         name="failed-refund-stands",
-        wrong="A refund that has failed is taken for one that gives the charge back.",
+        wrong="A refund that has failed counts as one that gives the charge back.",
         endangers="L3 F44",
         test="tests/unit/adapters/stripe/test_refunds.py::"
         "test_a_refund_that_does_not_give_all_back_has_its_charge_read",
@@ -331,7 +331,7 @@ MUTANTS = (
     ),
     Mutant(
         name="failed-charge-found",
-        wrong="A failed charge that Stripe lists is taken for a succeeded one.",
+        wrong="A failed charge that Stripe lists counts as a succeeded one.",
         endangers="L2 F15",
         test="tests/unit/adapters/stripe/test_bodies.py::test_only_succeeded_charges_are_listed_and_a_pending_one_is_reported",
         edits=(
@@ -345,7 +345,7 @@ MUTANTS = (
     ),
     Mutant(
         name="another-services-charge-found",
-        wrong="A charge of another service in the same transfer group is taken for ours.",
+        wrong="A charge of another service in the same transfer group counts as ours.",
         endangers="L1 L2",
         test="tests/unit/adapters/stripe/test_bodies.py::test_a_listed_charge_belongs_by_its_metadata",
         edits=(Edit(BODIES, 'return 0 if metadata.get("orderId") == order_id else None', "return 0"),),
@@ -433,7 +433,7 @@ MUTANTS = (
     ),
     Mutant(
         name="stored-error-read-as-unclear",
-        wrong="An error that is replayed for its key is taken for a new one: the key is tried for ever.",
+        wrong="An error that is replayed for its key counts as a new one: the key is tried for ever.",
         endangers="F12",
         test="tests/unit/adapters/stripe/test_errors.py::test_a_replay_is_distinguished_from_a_first_answer",
         edits=(

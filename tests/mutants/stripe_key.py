@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         name="permission-cleared-by-any-success",
-        wrong="A success of any kind of call clears what our key may not do.",
+        wrong="A success of any kind of call clears the missing permissions of our key.",
         endangers="F36",
         test="tests/unit/actors/stripe/test_telemetry.py::test_only_its_own_kind_of_call_clears_a_permission_that_is_missing",
         edits=(
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an-address-is-trusted-after-it-was-gone",
-        wrong="What listens at Stripe's address after nothing did is taken for the same account.",
+        wrong="A server that listens at Stripe's address after an outage counts as the same account.",
         endangers="L1 F48",
         test="tests/unit/actors/stripe/test_key_checks.py::"
         "test_after_a_connection_could_not_be_made_the_account_is_asked_for_before_anything_leaves",

@@ -202,12 +202,14 @@ INNER = (
 @pytest.mark.parametrize("inner", INNER, ids=lambda inner: f"{inner.library}: {inner.name}")
 def test_an_inner_name_is_there_and_does_what_it_did(inner: Inner) -> None:
     """Read the library's code before its bound is raised: what has changed may be what we rest on."""
-    told = f"{inner.library} {version(inner.library)}: `{inner.name}` has gone or changed. Used for {inner.used_for}."
+    failure = (
+        f"{inner.library} {version(inner.library)}: `{inner.name}` has gone or changed. Used for {inner.used_for}."
+    )
     try:
         works = inner.works()
     except (AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
-        pytest.fail(f"{told} ({type(error).__name__}: {error})", pytrace=False)
-    assert works, told
+        pytest.fail(f"{failure} ({type(error).__name__}: {error})", pytrace=False)
+    assert works, failure
 
 
 @pytest.mark.parametrize("library", sorted(BOUNDED | {inner.library for inner in INNER}))

@@ -119,7 +119,7 @@ class BatchItem(Struct, eq=False):
 
 
 class LoopShare(Struct):
-    """What all commits of one ledger take of the event loop, in seconds. To each, the rest is what others take.
+    """The time that all commits of one ledger take of the event loop, in seconds. The rest is that of other tasks.
 
     If one counted as others to another, each would have as long a turn as that one and the others together, and so on.
     """
@@ -391,7 +391,7 @@ class Commits:
             reason = f"a write was not confirmed: {self._store.trouble}"
             usable = await self._store_failed(reason, wait=bool(again))
         for item in refused:
-            # What actors brought waits: for the store, or aside where it takes other documents meanwhile.
+            # Actors' messages wait for the store; if it accepts other documents meanwhile, they wait aside.
             if item.messages and usable:
                 self._stragglers.append(item)
             else:
@@ -471,7 +471,7 @@ class Commits:
     def _refused(self, item: BatchItem) -> None:
         """The store has refused this document for now, and nothing of it was ever written.
 
-        Its order's requests and events are answered at once. What actors brought, and what was due, stays in
+        Its order's requests and events are answered at once. Actors' messages and due tasks stay in
         `item.messages`: no sweep would find it before its lease is over, for the store is not lost.
         """
         _nothing_written(item)
@@ -480,7 +480,7 @@ class Commits:
         item.queue.messages = deque(self.answer_not_now(item.queue.messages))
 
     def _corrupt(self, item: BatchItem, document: CorruptDocument) -> None:
-        """What is stored is no order: nothing can be decided on it until an operator has corrected it.
+        """The stored document is not a valid order: it allows no decision until an operator has corrected it.
 
         Requests get 503, events go to the dead letters; an effect's end is found again when the order is corrected. An
         event for a document of a newer release is postponed for a while: one of its processes may take it.

@@ -63,7 +63,7 @@ PERMISSION_OF = {
     CallStep.REFUND: Permission.REFUND,
     CallStep.FIND_REFUND: Permission.REFUND,
 }
-"""What our key has to be allowed for each step. A key that may refund may read refunds (docs.stripe.com/keys)."""
+"""The permission that each step needs. A key that may refund may read refunds (docs.stripe.com/keys)."""
 
 
 class StripeActor(Actor[StripeMessage]):

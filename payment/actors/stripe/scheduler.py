@@ -133,7 +133,7 @@ class Entry:
     refusals: int = 0
     """Refusals in a row of the present step, for the rate or for our key."""
     retry_after_s: float = 0.0
-    """What Stripe asked for with the last of them, in seconds."""
+    """The Retry-After of the last of them, in seconds."""
     falls: list[tuple[RateLimiter, Fall]] = field(default_factory=list)
     """The falls of rates that its refusals for the rate are blamed for."""
     alone: bool = False
@@ -580,7 +580,7 @@ class StripeScheduler:
         self._end(entry, End(undone(entry.effect, entry.progress)))
 
     def _returned(self, queue: Queue, entry: Entry) -> None:
-        """Nothing of the entry is in flight any more: its queue may send another one."""
+        """The entry has no call in flight any more: its queue may send another one."""
         queue.returned()
         del self.in_flight[entry.id]
         entry.in_flight_since = None

@@ -70,7 +70,7 @@ class StripeTelemetry:
     """The Stripe actor's logs and metrics, and the health of Stripe as its outcomes show it.
 
     Stripe is well where it answers, the database belongs to the key's account, and the key may make every kind of call
-    that we need. What is refused, or not answered, is kept by kind of call: another kind's success proves nothing.
+    that we need. Refusals and missing answers are kept by kind of call: another kind's success proves nothing.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ def alarm_of(step: CallStep, outcome: Outcome) -> Event | None:
 
 
 def _about(effect: StripeEffect) -> dict[str, str | int]:
-    """Returns the log fields that name what an effect is about. Nothing of its instrument is among them."""
+    """Returns the log fields that name what an effect is about. They have nothing of its instrument."""
     about: dict[str, str | int] = {"order_id": effect.order_id}
     if isinstance(effect, ConfirmIntent):
         about |= {"payment_id": effect.payment_id, "attempt": effect.attempt, "send": effect.send}

@@ -38,7 +38,7 @@ DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 """MongoDB's own limit for one document, and the driver's for one command: it refuses a longer one as a whole."""
 
 WRITE_OVERHEAD_BYTES = 4_096
-"""What the filter and the command add to a document, except the id, which both contain."""
+"""The size that the filter and the command add to a document, except the id, which both contain."""
 
 CODEC = CodecOptions[dict[str, Any]](tz_aware=True, tzinfo=UTC, datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """A date past the year 9999 does not make the document undecodable: it is read as a number, which no field accepts."""

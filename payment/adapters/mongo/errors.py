@@ -1,4 +1,4 @@
-"""What an error of MongoDB or of its driver means, and which part of its text may be shown.
+"""The meaning of errors of MongoDB and of its driver, and the part of their text that may be shown.
 
 The server's own text is shown in `/readyz` and in the log. It is cut at the first brace: after it a server repeats the
 refused command, with card tokens in it.
@@ -46,8 +46,8 @@ NOT_SENT = (ServerSelectionTimeoutError, WaitQueueTimeoutError)
 """The driver found no server, or no connection was free: the command was not sent."""
 
 NOT_AS_MONGODB = (KeyError, TypeError, ValueError, IndexError, AttributeError)
-"""What the driver raises, beside its own exceptions, for an answer that is not as MongoDB's. A server that only speaks
-MongoDB's protocol may have no logins, and answers `saslStart` without a payload; broken BSON is a ValueError."""
+"""Exceptions that the driver raises, beside its own, for an answer unlike MongoDB's. A server that only speaks the
+protocol may have no logins, and answers `saslStart` without a payload; broken BSON is a ValueError."""
 
 
 def is_duplicate(error: PyMongoError) -> bool:

@@ -281,7 +281,7 @@ def _failure_of(error: object, redact: Callable[[str], str]) -> Failure | None:
 
 
 def _handover_of(body: Body) -> Handover | None:
-    """What the customer's browser needs. Any action but a redirect is one that Stripe.js knows how to handle."""
+    """Returns the data that the customer's browser needs. Stripe.js handles every action other than a redirect."""
     secret, action = _text(body, "client_secret"), _mapping(body.get("next_action"))
     if secret is None:
         return None

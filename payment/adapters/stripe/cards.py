@@ -1,7 +1,7 @@
 """The real card processor: Stripe's PaymentIntents and Refunds, through the stripe library over aiohttp.
 
 Owns the library's client and its HTTP session. It tries each call once, keeps no state of orders, and never lets an
-exception out but a cancellation. What an answer means is not decided here: refusals and breaks are judged in
+exception out but a cancellation. The meaning of an answer is not decided here: refusals and breaks are judged in
 `payment.adapters.stripe.errors`, successes in `payment.adapters.stripe.bodies`.
 
 Calls go through `payment.adapters.stripe.library.LeanClient`, which returns plain JSON. The library's typed services
@@ -300,7 +300,7 @@ class StripeCards:
 
 
 def confirm_params(instrument: Instrument, authentication: Authentication) -> Body:
-    """What a confirm sends: the card, what the client can do if the customer has to authenticate, and `expand`.
+    """Returns the parameters of a confirm: the card, the client's ways to authenticate the customer, and `expand`.
 
     A `return_url` is sent for an intent with `allow_redirects=never` too: that rules out methods which redirect, while
     `return_url` is documented for cards (docs.stripe.com/api/payment_intents/confirm); no page calls the two a

@@ -1,4 +1,4 @@
-"""What our key is: which account it is for, whether it may make the calls that we need, its mode and its digest.
+"""Checks of our key: its account, its permissions for the calls that the service makes, its mode and its digest.
 
 No check changes anything at Stripe, or carries an idempotency key. Nothing is concluded about any order here. No key,
 and no part of one, may leave this module: a digest is one-way, and a key has far more secrets than can be tried.

@@ -83,7 +83,7 @@ class Ending(enum.Enum):
 
 
 class ErrorAnswer(Struct, frozen=True):
-    """What Stripe answered instead of a success. `type` is None where the body is not Stripe's error object.
+    """An answer of Stripe other than a success. `type` is None where the body is not Stripe's error object.
 
     `message` is as Stripe wrote it and may quote the token: it is not for logs, so the repr leaves it out.
     """
@@ -162,7 +162,7 @@ def _only(status: int) -> range:
 S400, S401, S402, S403, S404 = (_only(status) for status in (400, 401, 402, 403, 404))
 S409, S429 = _only(409), _only(429)
 MISSING = frozenset({400, 404})
-"""What is missing is 404 where the path names it, and 400 (404 in older versions) where a parameter does."""
+"""A missing object is 404 if the path names it, and 400 (404 in older versions) if a parameter does."""
 S4XX, S5XX, EVERY = range(400, 500), range(500, 600), range(1000)
 
 ALL = frozenset(CallKind)
@@ -297,7 +297,7 @@ def judge_break(error: Exception) -> Break:
 
 
 def read_answer(error: stripe.StripeError) -> ErrorAnswer | None:
-    """What Stripe answered, out of the library's exception. None: it has no status, so nothing was answered."""
+    """Returns Stripe's answer from the library's exception. None: it has no status, so Stripe did not answer."""
     if error.http_status is None:
         return None
     headers: Mapping[str, str] = error.headers or {}

@@ -1,6 +1,6 @@
 """Which parts of Stripe's messages may be passed on.
 
-They reach logs, `/readyz` and customers, so no secret may be in them, nor the beginning of one. What secrets look like
+They reach logs, `/readyz` and customers, so no secret may be in them, nor the beginning of one. The shape of secrets
 is in `payment.ops.redaction`.
 """
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the NATS Streaming server that the tests run against into a cache that nobody commits, unless it is there.
+# Installs the NATS Streaming server that the tests run against into a cache that git ignores, unless it is there.
 # Needs Go. Takes about a minute and a half on two cores, the first time. Prints the program's path.
 set -euo pipefail
 

@@ -167,7 +167,7 @@ def test_a_cut_never_leaves_half_a_secret(position: int, keep_end: bool) -> None
 
 
 def test_nothing_of_a_shape_stays_where_customers_read() -> None:
-    """An engineer sees in the log which kind of secret stood there; a customer is not told."""
+    """The log shows an engineer which kind of secret it was; a customer's text does not."""
     text = "No such token: 'tok_1N3T00Lk' of my-own"
     assert Redactor().scrub(text) == f"No such token: 'tok_{MASK}' of my-own"
     assert Redactor().scrub(text, "my-own", "", whole=True) == f"No such token: '{MASK}' of {MASK}"

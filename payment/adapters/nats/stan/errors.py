@@ -59,7 +59,7 @@ class ClientIdTaken(RefusedByServer):
 
 
 class ErrorVerdict(enum.Enum):
-    """What to do about an error of the server."""
+    """How to handle an error of the server."""
 
     LATER = "later"
     """Try again: it may pass."""

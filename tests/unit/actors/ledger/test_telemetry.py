@@ -278,13 +278,13 @@ class TestStore:
         for number in range(100):
             results = [Committed.REFUSED, Committed.WRITTEN, Committed.REFUSED]
             bench.telemetry.committed([f"a{number}", "good", f"b{number}"], results, f"disk full {number}")
-        told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
-        assert told == [(2, "a0", "disk full 0")]
+        logged = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
+        assert logged == [(2, "a0", "disk full 0")]
         await bench.clock.advance(LINE_EVERY_S)
         bench.telemetry.second(0)
         bench.telemetry.second(0)
-        told = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
-        assert told[1:] == [(198, "a99", "disk full 99")]
+        logged = [(line["documents"], line["order_id"], line["reason"]) for line in bench.log.lines]
+        assert logged[1:] == [(198, "a99", "disk full 99")]
         assert {line["event"] for line in bench.log.lines} == {"commit_refused"}
 
     def test_an_invalid_event_that_can_not_be_kept_is_logged(self, bench: Bench) -> None:

@@ -17,7 +17,7 @@ class ActorCrashed(Exception):
 
 
 class Boom(Exception):
-    """The bug that nobody expected."""
+    """An unexpected exception, as a bug raises it."""
 
 
 async def for_ever() -> None:
