@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_left_is_scaled_by_how_it_went_so_far() -> None:
+def test_the_remaining_time_is_scaled_by_the_progress_so_far() -> None:
     """On a machine half as quick, the rest takes twice as long."""
     clock = Clock()
     progress = Progress({"a": 10.0, "b": 30.0}, io.StringIO(), clock)

@@ -58,7 +58,7 @@ class RoundRecords:
     poison: list[bytes] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
-    """What the rig itself observed: a process that ended by itself, a customer without an answer."""
+    """Observations of the rig itself: a process that ended by itself, a customer without an answer."""
 
     @cached_property
     def charges(self) -> dict[str, list[Document]]:

@@ -47,7 +47,7 @@ class Result:
     answers: dict[str, int] = field(default_factory=dict)
     breaches: list[str] = field(default_factory=list)
     waited_for: str = ""
-    """What the round waited for last."""
+    """The last condition that the round waited for."""
     folder: str | None = None
 
 

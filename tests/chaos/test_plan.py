@@ -23,7 +23,7 @@ def test_eight_seeds_meet_every_broker_and_store() -> None:
 
 
 def test_two_hundred_seeds_meet_every_fault_strike_and_customer() -> None:
-    """What no plan draws is not tested: two processes of three at a time, a blow at all, each fault."""
+    """A fault that no plan draws would not be tested: two processes of three at a time, all of them, each fault."""
     strikes = {(strike.way, len(strike.targets), strike.targets[0][:7]) for plan in MANY for strike in plan.strikes}
     for way in (Way.KILL, Way.PAUSE):
         assert {(way, 1, "nats"), (way, 1, "mongo"), (way, 1, "stripe"), (way, 1, "service")} <= strikes

@@ -165,7 +165,7 @@ class CardsContract:
             (making(currency="zzz"), RefusalReason.REQUEST),
         ],
     )
-    async def test_what_can_not_be_charged_is_refused(
+    async def test_a_card_that_can_not_be_charged_is_refused(
         self, bench: Bench, intent: IntentReference, reason: RefusalReason
     ) -> None:
         """F35: there is no intent then."""
@@ -381,7 +381,7 @@ class CardsContract:
         )
         assert (await self.retrieved(bench, intent_id)).status is IntentStatus.CANCELED
 
-    async def test_what_has_succeeded_can_not_be_canceled(self, bench: Bench) -> None:
+    async def test_a_succeeded_intent_can_not_be_canceled(self, bench: Bench) -> None:
         """The error of a cancel does not show the intent's state: a read does."""
         intent_id, charge_id = await self.charged(bench)
         assert isinstance(await bench.run(bench.cards.cancel(intent_id)), UnexpectedState)
@@ -598,7 +598,7 @@ class CardsContract:
         assert isinstance(await bench.run(bench.cards.find_refund(charge_id)), NotRefunded)
         assert isinstance(await bench.run(bench.cards.refund(giving_back(charge_id))), Refunded)
 
-    async def test_what_is_not_there_can_not_be_given_back(self, bench: Bench) -> None:
+    async def test_an_unknown_charge_can_not_be_refunded(self, bench: Bench) -> None:
         """A refund of a missing charge is blocked, a search for it an alarm: the charge's id came from Stripe."""
         assert isinstance(await bench.run(bench.cards.refund(giving_back("ch_none"))), Blocked)
         outcome = await bench.run(bench.cards.find_refund("ch_none"))

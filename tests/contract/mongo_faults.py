@@ -95,7 +95,7 @@ class MongoStoreContract(StoreContract):
         client.close()
         assert counts == [1, 0, 0]
 
-    async def test_what_an_older_release_left_due_is_found(self, bench: MongoBench, store: MongoStore) -> None:
+    async def test_a_due_order_of_an_older_release_is_found(self, bench: MongoBench, store: MongoStore) -> None:
         """F34: 0.2.0 writes `dueMs` beside `due`, 0.1.0 does not. By each sweep; our next write drops the number."""
         client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(bench.url())
         orders = client.get_default_database()["orders"]

@@ -314,9 +314,7 @@ class StoreContract:
             payment_of("o2"): "o2",
         }
 
-    async def test_what_is_due_comes_earliest_first_and_no_more_than_asked(
-        self, bench: Bench, store: OrderStore
-    ) -> None:
+    async def test_due_orders_come_earliest_first_up_to_the_limit(self, bench: Bench, store: OrderStore) -> None:
         """To the millisecond; orders without a deadline never."""
         now, step = T0.replace(microsecond=0), bench.compares_dates_to
         times = {"late": -step, "later": -60 * step, "now": 0 * step, "not yet": step, "tomorrow": timedelta(days=1)}
@@ -339,7 +337,7 @@ class StoreContract:
         )
         assert set(names(await store.due(T0, None, 10))) == {"next year", "beyond"}
 
-    async def test_what_is_to_be_rechecked_is_found_by_a_look_of_its_own(self, bench: Bench, store: OrderStore) -> None:
+    async def test_due_rechecks_are_found_by_a_query_of_their_own(self, bench: Bench, store: OrderStore) -> None:
         """F44: earliest first, no more than asked, to the millisecond; and by no sweep over what is due."""
         now, step = T0.replace(microsecond=0), bench.compares_dates_to
         times = {"late": -step, "later": -60 * step, "now": 0 * step, "not yet": step, "in a month": timedelta(days=30)}
@@ -377,7 +375,7 @@ class StoreContract:
         assert names(await store.due(T0, "web-1", 1)) == ["overdue"]
         assert await store.due(T0, "web-3", 10) == []
 
-    async def test_what_is_done_is_due_no_more(self, store: OrderStore) -> None:
+    async def test_a_finished_order_is_no_longer_due(self, store: OrderStore) -> None:
         """The replacement removes the field."""
         await store.commit([charging("o1")])
         assert len(await store.due(T0 + timedelta(minutes=2), None, 10)) == 1

@@ -58,7 +58,7 @@ class TestStreaming(TransportContract):
     def bench(self, server: NatsStreamingServer) -> StreamingBench:
         return StreamingBench(server)
 
-    async def test_what_is_published_again_arrives_again(self, members: Members) -> None:
+    async def test_an_event_that_is_published_again_arrives_again(self, members: Members) -> None:
         """F07: an event with the same message id is not dropped: consumers get a duplicate with the same payment id."""
         one = await members.join(CREATED)
         for message_id, data in (("a", b"paid"), ("a", b"paid"), ("b", b"last")):

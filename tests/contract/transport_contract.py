@@ -156,7 +156,7 @@ class TransportContract:
         delivery = one.got[0]
         assert (delivery.subject, delivery.redelivered, bool(delivery.identity)) == (CREATED, 0, True)
 
-    async def test_what_is_not_acknowledged_comes_again_and_what_is_does_not(self, members: Members) -> None:
+    async def test_only_an_unacknowledged_event_is_delivered_again(self, members: Members) -> None:
         """F08: after the ack wait the same event is redelivered with the same identity; an acknowledged one never."""
 
         async def ack_the_first(delivery: Delivery) -> None:

@@ -353,7 +353,7 @@ async def test_an_order_that_expires_unpaid_shows_expired(stack: ServiceStack, b
     check_errors(await client.pay(order), 409)
 
 
-async def test_what_operators_ask_for_is_there(service: ServiceProcess, client: Client) -> None:
+async def test_health_metrics_and_the_openapi_document_are_served(service: ServiceProcess, client: Client) -> None:
     """Health, readiness, metrics and the OpenAPI document must be served without credentials."""
     assert (await client.send("GET", "/healthz")).status == 200
     ready = await client.ready()

@@ -68,7 +68,7 @@ async def known(stack: ServiceStack, order: str) -> None:
     await eventually(there, f"{order} is known")
 
 
-async def test_what_was_not_announced_over_the_old_broker_is_over_the_new(
+async def test_an_event_that_the_old_broker_missed_goes_over_the_new(
     servers: StreamingServers, stack: ServiceStack, old: NodeBus, new: Bus, jetstream: NatsServer
 ) -> None:
     """One after the other: the same client id takes over its own unfinished work at once, over the new broker."""

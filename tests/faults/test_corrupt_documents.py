@@ -130,7 +130,7 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
     await eventually(acknowledged, "no event of theirs is left", deadline_s=30.0)
 
 
-async def test_what_was_lost_is_swept_past_six_hundred_of_them(stack: ServiceStack, bus: Bus) -> None:
+async def test_lost_work_is_swept_past_six_hundred_corrupt_documents(stack: ServiceStack, bus: Bus) -> None:
     """F05, F50: a charge in flight when its process was killed, due after all of them, is finished by another
     process.
     """

@@ -94,7 +94,7 @@ async def _fault_used(stack: ServiceStack) -> bool:
     return not stack.stripe.faults()
 
 
-async def test_what_was_charged_while_nats_was_away_is_announced_after_a_crash(stack: ServiceStack, bus: Bus) -> None:
+async def test_a_charge_while_nats_was_away_is_announced_after_a_crash(stack: ServiceStack, bus: Bus) -> None:
     """F06: a PaymentCreated that was written and not published must be published by the next process."""
     async with Proxy(stack.servers.nats.port) as way:
         process = await stack.start(NATS_URL=f"nats://127.0.0.1:{way.port}")

@@ -301,7 +301,7 @@ MUTANTS = (
         name="customer-of-many-orders-refused",
         wrong="A request beyond what may be in flight is refused, though it may succeed.",
         endangers="L4",
-        test=f"{LIMITED}::test_what_is_held_goes_on_where_another_attempt_succeeds",
+        test=f"{LIMITED}::test_a_held_request_goes_on_where_another_attempt_succeeds",
         edits=(
             Edit(
                 DECLINES,
@@ -320,7 +320,7 @@ MUTANTS = (
         name="held-and-forgotten",
         wrong="A request that waits for another attempt of its user is never decided again.",
         endangers="L4",
-        test=f"{LIMITED}::test_what_is_held_goes_on_where_another_attempt_succeeds",
+        test=f"{LIMITED}::test_a_held_request_goes_on_where_another_attempt_succeeds",
         edits=(
             Edit(
                 DECLINES,
@@ -363,7 +363,7 @@ MUTANTS = (
         name="stored-answers-limited",
         wrong="A request that begins nothing is refused for its user's declines.",
         endangers="L4",
-        test=f"{LIMITED}::test_what_begins_no_attempt_is_answered_as_ever",
+        test=f"{LIMITED}::test_a_request_that_begins_no_attempt_is_answered_as_usual",
         edits=(
             Edit(
                 COMMIT,
@@ -377,7 +377,7 @@ MUTANTS = (
         name="unwritten-attempts-count",
         wrong="An attempt that was never written, because the store was away, counts as in flight.",
         endangers="L4 F25",
-        test=f"{LIMITED}::test_what_was_never_written_is_not_in_flight",
+        test=f"{LIMITED}::test_an_attempt_that_was_never_written_is_not_in_flight",
         edits=(Edit(COMMIT, "        self._declines.given_up(item.order_id)\n", ""),),
         beyond=NO_TESTER,
     ),

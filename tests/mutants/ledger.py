@@ -242,7 +242,7 @@ MUTANTS = (
         name="full-mailbox-not-noted",
         wrong="An effect that did not fit into a mailbox is not offered again soon.",
         endangers="F39",
-        test="tests/unit/actors/ledger/test_time.py::TestLeases::test_what_no_mailbox_took_is_handed_over_soon",
+        test="tests/unit/actors/ledger/test_time.py::TestLeases::test_an_effect_that_no_mailbox_took_is_handed_over_soon",
         edits=(
             Edit(
                 IN_FLIGHT,
@@ -370,7 +370,7 @@ MUTANTS = (
         name="own-work-forgotten-in-an-outage",
         wrong="The work that an earlier run left is swept only once, though the store went away meanwhile.",
         endangers="F25 F33",
-        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_what_was_taken_up_when_the_store_went_away_is_taken_up_again",
+        test="tests/unit/actors/ledger/test_actor.py::TestAway::test_work_in_progress_when_the_store_went_away_is_taken_up_again",
         edits=(
             Edit(
                 MONGO,

@@ -121,7 +121,7 @@ MUTANTS = (
         name="context-kept-for-ever",
         wrong="A commit decides as of its beginning, however long the store took to be read.",
         endangers="F38",
-        test=f"{TURNS}::test_what_took_long_to_read_is_decided_as_of_now",
+        test=f"{TURNS}::test_an_order_that_took_long_to_read_is_decided_as_of_now",
         edits=(Edit(COMMIT, "DECIDED_AS_OF_ITS_BEGINNING_S = 1.0", "DECIDED_AS_OF_ITS_BEGINNING_S = 1e9"),),
         beyond=NO_LAW,
     ),

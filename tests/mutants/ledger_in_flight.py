@@ -27,7 +27,7 @@ MUTANTS = (
         name="ends-behind-beginnings",
         wrong="Orders with work in progress wait behind all new requests.",
         endangers="F39",
-        test=f"{L}::TestTurns::test_what_was_begun_is_finished_before_more_is_begun",
+        test=f"{L}::TestTurns::test_orders_in_progress_come_before_new_ones",
         edits=(
             Edit(
                 ORDER_QUEUES,
@@ -117,7 +117,7 @@ MUTANTS = (
         name="forfeited-without-being-held",
         wrong="The ledger dies of an end that came twice and can't be written.",
         endangers="F32 F41",
-        test=f"{H}::TestForfeit::test_what_is_not_held_can_not_be_forfeited",
+        test=f"{H}::TestForfeit::test_an_effect_that_is_not_held_can_not_be_forfeited",
         edits=(
             Edit(
                 IN_FLIGHT,
@@ -194,14 +194,14 @@ MUTANTS = (
         name="rejected-and-written",
         wrong="A decision on a cached document is written though the reply was that nothing was charged.",
         endangers="L4 F25",
-        test=f"{M}::TestAway::test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest",
+        test=f"{M}::TestAway::test_a_request_decided_on_a_cached_document_is_rejected_too",
         edits=(Edit(COMMIT, "                decided.clear()\n", ""),),
     ),
     Mutant(
         name="may-be-written-and-given-up",
         wrong="An order that may have been written is given up where it can't be read.",
         endangers="L4 F25 F26",
-        test=f"{M}::TestUnknown::test_what_may_be_written_waits_where_it_can_not_be_read",
+        test=f"{M}::TestUnknown::test_an_unknown_write_waits_where_it_can_not_be_read",
         edits=(
             Edit(
                 COMMIT,

@@ -85,7 +85,7 @@ MUTANTS = (
         name="never-handled-again",
         wrong="The result of an event is dropped, but not its mark as being handled: its redelivery is ignored.",
         endangers="L4 F25 F29",
-        test="tests/unit/actors/nats/test_actor.py::test_what_can_not_be_written_now_comes_again_ever_later",
+        test="tests/unit/actors/nats/test_actor.py::test_an_event_that_can_not_be_written_now_comes_again_ever_later",
         edits=(
             Edit(
                 ACTOR,

@@ -85,7 +85,7 @@ MUTANTS = (
         name="releasing-ends-the-ledger",
         wrong="An exception in releasing, answering or showing one order ends the actor too.",
         endangers="L4 F32 F50",
-        test=f"{A}::TestReleasing::test_what_can_not_be_released_keeps_no_reply_back",
+        test=f"{A}::TestReleasing::test_a_failed_release_keeps_no_reply_back",
         edits=(Edit(SET_ASIDE, "        except Exception as error:", "        except KeyError as error:"),),
         beyond=NO_EXCEPTION,
     ),

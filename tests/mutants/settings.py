@@ -110,7 +110,7 @@ MUTANTS = (
         name="nats-password-sent-as-it-stands",
         wrong="User and password of NATS_URL are sent without being percent-decoded.",
         endangers="F37",
-        test="tests/unit/adapters/nats/test_link.py::test_what_is_sent_is_decoded",
+        test="tests/unit/adapters/nats/test_link.py::test_a_received_message_is_decoded",
         edits=(Edit(LINK, '(unquote(part, errors="strict") for part in', "(part for part in"),),
         beyond=NO_PROCESS,
     ),

@@ -83,7 +83,7 @@ MUTANTS = (
         name="due-work-refused-and-forgotten",
         wrong="Due work whose write is refused waits for the lease of a dead holder.",
         endangers="L4 F05 F52",
-        test=f"{M}::TestRefused::test_what_was_due_is_tried_again_where_others_are_written",
+        test=f"{M}::TestRefused::test_a_due_task_is_tried_again_where_others_are_written",
         edits=(Edit(COMMIT, "isinstance(each, EffectCompleted | Due)]", "isinstance(each, EffectCompleted)]"),),
     ),
     Mutant(

@@ -381,7 +381,7 @@ MUTANTS = (
         name="withdrawal-ignored",
         wrong="A confirm that was cancelled while it waited is sent all the same.",
         endangers="L3 F20",
-        test="tests/unit/actors/stripe/test_actor.py::test_what_is_cancelled_before_its_turn_is_never_sent",
+        test="tests/unit/actors/stripe/test_actor.py::test_an_effect_cancelled_before_its_turn_is_never_sent",
         edits=(
             Edit(
                 SCHEDULER,
@@ -394,7 +394,7 @@ MUTANTS = (
         name="cancelled-between-two-steps",
         wrong="A confirm whose order was cancelled while its intent was created is sent.",
         endangers="L3 F20",
-        test="tests/unit/actors/stripe/test_actor.py::test_what_is_cancelled_between_create_and_confirm_is_never_confirmed",
+        test="tests/unit/actors/stripe/test_actor.py::test_a_charge_cancelled_between_create_and_confirm_is_never_confirmed",
         edits=(
             Edit(
                 SCHEDULER,
@@ -445,7 +445,7 @@ MUTANTS = (
         name="withheld-after-a-send",
         wrong="A confirm that may have been sent is called never sent when it is given back.",
         endangers="L1 L2 F13 F33",
-        test="tests/unit/actors/stripe/test_outcomes.py::test_what_is_given_back_is_called_never_sent_only_if_it_was_not",
+        test="tests/unit/actors/stripe/test_outcomes.py::test_an_effect_given_back_counts_as_never_sent_only_if_it_was_not",
         edits=(Edit(OUTCOMES, "    if progress.confirm_maybe_sent:\n        return _unclear(effect, progress)\n", ""),),
     ),
     Mutant(

@@ -94,7 +94,7 @@ MUTANTS = (
         name="stuck-said-by-every-process",
         wrong="Stuck orders of another process are logged here too, at once.",
         endangers="F34",
-        test=f"{TEST_STUCK}::TestLines::test_what_another_process_has_is_its_own_line_for_five_minutes",
+        test=f"{TEST_STUCK}::TestLines::test_another_process_logs_its_own_orders_for_five_minutes",
         edits=(Edit(STUCK, "self._reasons.is_another_s(wait, at) and age < ANOTHER_S", "False"),),
         beyond=NO_LAW,
     ),

@@ -67,7 +67,7 @@ def test_a_hunt_of_one_mutant_replaces_its_line_and_keeps_the_others() -> None:
     assert ("2 of 2 caught; 0 by" in before, "1 of 2 caught; 0 by" in after) == (True, True)
 
 
-def test_what_only_the_simulation_finds_is_caught() -> None:
+def test_a_mutant_that_only_the_simulation_finds_is_caught() -> None:
     """With the seed's number, and the law that it broke."""
     found = Result(MUTANTS[0].name, Verdict.MISSED, Verdict.CAUGHT, 1_234, "L1: an order keeps one charge")
     shown = report.table({found.name: found}, {})

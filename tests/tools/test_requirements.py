@@ -1,4 +1,4 @@
-"""What is pinned: exact versions, with hashes for production, the same ones for the tests, and all of setup.cfg's."""
+"""The pinned requirements: exact versions, with hashes for production, the same for the tests, and all of setup.cfg."""
 
 import configparser
 import re
@@ -37,7 +37,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def asked_for() -> list[Requirement]:
-    """What setup.cfg says that production needs."""
+    """Returns the requirements of production in setup.cfg."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lines = setup["options"]["install_requires"].splitlines()
@@ -56,7 +56,7 @@ def test_the_tests_run_with_what_production_installs() -> None:
 
 
 @pytest.mark.parametrize("requirement", asked_for(), ids=lambda requirement: requirement.name)
-def test_what_is_pinned_is_what_setup_cfg_asks_for(requirement: Requirement) -> None:
+def test_the_pinned_versions_satisfy_setup_cfg(requirement: Requirement) -> None:
     """A bound that was changed without `make requirements` shows here."""
     assert requirement.specifier.contains(pins(PRODUCTION)[canonicalize_name(requirement.name)])
 

@@ -7,7 +7,7 @@ from tools.route import STEPS, Recorder, Trace, problems, sentence, steps
 
 
 def test_steps_may_lie_between_other_calls() -> None:
-    """What is checked is the order of the steps, not the calls between them."""
+    """The order of the steps is checked, not the calls between them."""
     calls = [call for step in STEPS for call in (("payment/other.py", "other"), step)]
     assert problems(calls) == []
 

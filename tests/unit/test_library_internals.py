@@ -261,7 +261,7 @@ def _through_imports(module: ModuleType) -> Iterator[tuple[str, str]]:
 
 
 def _through_classes(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """What a class of ours has in common with the library's class that it is made of: overridden, set or read."""
+    """Yields the inner names that a class of ours shares with its base class of a library: overridden, set or read."""
     for _, ours in inspect.getmembers(module, inspect.isclass):
         if ours.__module__ != module.__name__:
             continue

@@ -22,7 +22,7 @@ CONFIRM_BY_SECRET = """async (secret) => {
   const path = `/stripe/v1/payment_intents/${secret.split('_secret_')[0]}/confirm`
   return (await fetch(path, { method: 'POST', headers, body: form })).json()
 }"""
-"""What any page can do with a client secret, without the service: docs.stripe.com/api/payment_intents/confirm."""
+"""A page that confirms by a client secret alone, without the service: docs.stripe.com/api/payment_intents/confirm."""
 
 
 @pytest.mark.parametrize("instrument", ["confirmationToken", "paymentMethod", "token", "named"])

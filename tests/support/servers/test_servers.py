@@ -45,7 +45,7 @@ def write(client: MongoClient[dict[str, object]], *revisions: tuple[str, int]) -
     )
 
 
-def test_what_was_acknowledged_survives_kill_9(mongo: MongoServer) -> None:
+def test_an_acknowledged_write_survives_kill_9(mongo: MongoServer) -> None:
     """A write acknowledged as journaled must be there after kill -9 and a start on the same port and data."""
     with client_of(mongo) as client:
         write(client, *((f"order-{n}", 0) for n in range(20)))

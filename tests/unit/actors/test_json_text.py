@@ -62,7 +62,7 @@ def test_numbers_stay_exact_and_the_last_of_equal_keys_counts(text: str, value: 
     ],
     ids=lambda data: repr(data[:24]),
 )
-def test_what_can_not_be_read_exactly_is_bad_json(data: bytes) -> None:
+def test_a_value_that_can_not_be_read_exactly_is_bad_json(data: bytes) -> None:
     """Broken, foreign, half-encoded and endlessly nested text is refused in the same way."""
     with pytest.raises(BadJson):
         read_json(data)

@@ -56,7 +56,7 @@ def test_nothing_given_means_four_servers_of_ours() -> None:
         ({"STRIPE_KEY": " ", "NATS_URL": ""}, tuple(ServerProgram)),
     ],
 )
-def test_what_is_given_is_used(environ: dict[str, str], wanted: tuple[ServerProgram, ...]) -> None:
+def test_given_servers_are_used(environ: dict[str, str], wanted: tuple[ServerProgram, ...]) -> None:
     """A set variable replaces a server of the run, and is passed on unchanged; a blank one counts as not set."""
     assert plan.servers_wanted(environ) == wanted
     shown = plan.service_environ(environ, {plan.SERVICE: 8080} | {server: PORTS[server] for server in wanted}, "key")

@@ -167,7 +167,7 @@ def test_a_new_reason_is_logged_again(health: Health, log: Log) -> None:
     assert health.view().dependencies["nats"].why == "another client has our id"
 
 
-def test_what_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log) -> None:
+def test_a_dependency_that_was_never_up_is_lost_once_and_then_back(clock: HandClock, log: Log) -> None:
     """A service that starts without its database logs that, and logs when the database is back."""
     health = Health(clock)
     health.mark_down(Dependency.MONGODB, "refused")

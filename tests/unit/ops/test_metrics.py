@@ -20,7 +20,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-def test_what_is_counted_is_exposed(metrics: Metrics) -> None:
+def test_counted_values_are_exposed(metrics: Metrics) -> None:
     """Counters, gauges and histograms are exposed under the names of the table."""
     metrics.charges("paid").inc()
     metrics.charges("paid").inc()

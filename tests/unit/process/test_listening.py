@@ -76,7 +76,7 @@ def test_a_text_that_is_no_host_is_refused_with_a_fix(text: str, hint: str) -> N
 
 
 @pytest.mark.parametrize("text", ["", " 80", "8080.0", "-1", "65536", "٣", "9" * 5000])
-def test_what_is_no_port_is_refused(text: str) -> None:
+def test_text_that_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^$"):
         read_port(text)
 

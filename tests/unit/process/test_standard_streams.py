@@ -32,7 +32,7 @@ def test_no_closed_stream_becomes_a_socket(closed: str) -> None:
     assert done.stdout == ("" if ">&- 2" in closed or closed == ">&-" else "to stdout\n")
 
 
-def test_what_a_terminal_cant_show_is_written_as_an_escape() -> None:
+def test_a_character_that_a_terminal_cant_show_is_written_as_an_escape() -> None:
     raw = io.BytesIO()
     terminal = io.TextIOWrapper(raw, encoding="ascii")
     show("sk_…", terminal)

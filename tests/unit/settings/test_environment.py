@@ -140,7 +140,7 @@ def test_nats_addresses_come_in_every_usual_form(text: str, servers: list[str]) 
 
 
 def test_mongo_addresses_may_name_several_servers_options_and_srv() -> None:
-    """What pymongo accepts is accepted; of an SRV address only the shape is checked."""
+    """Every URL that pymongo accepts is accepted; of an SRV address only the shape is checked."""
     for url in (
         "mongodb://u:p%2Fw@a:1,b:2/payment?replicaSet=rs0&authSource=admin",
         "mongodb+srv://u:p@cluster0.example.net/payment?retryWrites=true&w=majority",
@@ -374,7 +374,7 @@ def test_the_drivers_reason_for_refusing_a_url_is_shown_where_it_holds_no_secret
     assert "hunter" not in str(problem)
 
 
-def test_what_the_driver_warns_of_is_not_printed(recwarn: pytest.WarningsRecorder) -> None:
+def test_the_driver_s_warnings_are_not_printed(recwarn: pytest.WarningsRecorder) -> None:
     """Before the log is configured it would go to stderr; the driver warns again when the address is used."""
     settings_with(MONGO_URL="mongodb://h/db?compressors=snappy,zstd")
     assert list(recwarn) == []

@@ -72,7 +72,7 @@ async def test_a_key_is_in_use_while_its_request_is_under_way(world: World) -> N
     assert world.gate.slept_s[0] == 0.03
 
 
-async def test_what_was_refused_leaves_the_key_free(world: World) -> None:
+async def test_a_refused_request_leaves_the_key_free(world: World) -> None:
     """400, 401 and 429 are not kept: the same key may charge afterwards, with other parameters too."""
     with pytest.raises(stripe.InvalidRequestError):
         await world.charge(key="k", amount=1)
@@ -118,7 +118,7 @@ steps = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(steps)
-def test_whatever_is_sent_a_key_has_one_answer(played: list[Step]) -> None:
+def test_a_key_has_one_answer_for_all_requests(played: list[Step]) -> None:
     """The first executed request determines status and body permanently; only its charge is stored."""
     asyncio.run(_play(played))
 

@@ -133,7 +133,7 @@ async def test_a_payment_method_is_made_from_a_token(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["payment_methods", "tokens", "confirmation_tokens"])
-async def test_what_is_unknown_is_a_404(world: World, kind: str) -> None:
+async def test_an_unknown_object_is_a_404(world: World, kind: str) -> None:
     """Its kind is named."""
     with pytest.raises(stripe.InvalidRequestError) as refused:
         await getattr(world.stripe.v1, kind).retrieve_async("x_none")

@@ -87,7 +87,7 @@ async def charge(line: str, key: str) -> stripe.Charge:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-async def test_what_was_answered_is_remembered(tmp_path: Path, end: signal.Signals) -> None:
+async def test_answered_requests_are_remembered(tmp_path: Path, end: signal.Signals) -> None:
     """F05: over a restart, and over a kill -9, a key still has its answer, and a token is still used up."""
     async with program(*PROGRAM, "--data", tmp_path) as first:
         made = await charge(await first.line(), "k")

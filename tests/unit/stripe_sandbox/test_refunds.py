@@ -62,7 +62,7 @@ async def test_refunds_are_listed_by_charge_newest_first(world: World) -> None:
 
 
 @pytest.mark.parametrize("charge", ["ch_none", "failed"])
-async def test_what_was_never_charged_is_not_refunded(world: World, charge: str) -> None:
+async def test_an_unknown_charge_is_not_refunded(world: World, charge: str) -> None:
     """An unknown charge, or one that failed, is a 400."""
     if charge == "failed":
         with pytest.raises(stripe.CardError) as declined:

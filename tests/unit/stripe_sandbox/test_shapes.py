@@ -70,7 +70,7 @@ async def test_objects_have_stripes_fields_and_no_others(world: World) -> None:
         (stripe.Charge.PaymentMethodDetails.Card.ThreeDSecure, "payment_method_details.card.three_d_secure"),
     ],
 )
-async def test_what_stands_in_a_charge_has_stripes_fields(world: World, kind: type, path: str) -> None:
+async def test_the_objects_in_a_charge_have_stripes_fields(world: World, kind: type, path: str) -> None:
     """No field is missing in Stripe's own type, so that a strictly typed client can read it."""
     intent = await world.intent(confirm=True, payment_method="pm_card_threeDSecure2Required")
     await world.control(f"intents/{intent.id}/complete")

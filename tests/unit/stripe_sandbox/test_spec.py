@@ -105,7 +105,7 @@ async def test_every_object_fits_stripes_specification(world: World, spec: dict[
     assert checker.faults == set()
 
 
-async def test_what_a_payment_is_made_with_fits_too(world: World, spec: dict[str, Any]) -> None:
+async def test_the_instrument_of_a_payment_fits_too(world: World, spec: dict[str, Any]) -> None:
     """Card tokens, payment methods, confirmation tokens, webhook endpoints, the balance."""
     checker = Checker(spec)
     card = {"card[number]": "4242424242424242", "card[exp_month]": "12", "card[exp_year]": "2034"}

@@ -143,7 +143,7 @@ async def test_an_event_shows_its_object_as_it_was(world: World) -> None:
         await world.stripe.v1.events.retrieve_async("evt_none")
 
 
-async def test_what_is_rolled_back_or_replayed_leaves_no_event(world: World) -> None:
+async def test_a_rolled_back_or_replayed_request_leaves_no_event(world: World) -> None:
     """An error undoes its events, and a key's second request makes none."""
     with pytest.raises(stripe.InvalidRequestError):
         await world.intent(confirm=True, payment_method="pm_none")

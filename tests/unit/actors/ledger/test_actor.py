@@ -74,9 +74,7 @@ class TestAway:
         await ledger.ask("o1")
         assert isinstance(ledger.one_to_stripe(), ConfirmIntent)
 
-    async def test_what_was_decided_on_a_cached_document_is_rejected_with_the_rest(
-        self, stack: World, ledger: Ledger
-    ) -> None:
+    async def test_a_request_decided_on_a_cached_document_is_rejected_too(self, stack: World, ledger: Ledger) -> None:
         """F25: a request that gets "nothing was charged" is not written later."""
         await ledger.order("o1", "o2")
         ledger.actor.commits.forget("o2")
@@ -200,7 +198,7 @@ class TestAway:
         await stack.clock.advance(1)
         assert isinstance(ledger.one_to_stripe(), RetrieveIntent)
 
-    async def test_what_was_taken_up_when_the_store_went_away_is_taken_up_again(
+    async def test_work_in_progress_when_the_store_went_away_is_taken_up_again(
         self, stack: World, ledger: Ledger
     ) -> None:
         """F25: what an earlier run left does not wait for its lease because the first read of it failed."""
@@ -247,7 +245,7 @@ class TestUnknown:
         assert len(ledger.to_nats()) == 1
         assert b'payment_charges_total{outcome="paid"} 1.0' in ledger.metrics.render()
 
-    async def test_what_may_be_written_waits_where_it_can_not_be_read(self, stack: World, ledger: Ledger) -> None:
+    async def test_an_unknown_write_waits_where_it_can_not_be_read(self, stack: World, ledger: Ledger) -> None:
         """F26: of two that were written together one is unknown, and then the store is gone: only this one waits."""
         await ledger.order("o1", "o2")
         stack.store.unknown_ids = {"o1"}
@@ -398,7 +396,7 @@ class TestRefused:
         await stack.clock.advance(6.0)
         assert (ledger.one_to_stripe().send, waits(message)) == (1, True)
 
-    async def test_what_actors_brought_is_kept_while_writes_are_refused(self, stack: World, ledger: Ledger) -> None:
+    async def test_actors_messages_are_kept_while_writes_are_refused(self, stack: World, ledger: Ledger) -> None:
         """L4, F52: the card was charged; the outcome is written when the store takes writes again."""
         await ledger.order()
         message = await ledger.ask()
@@ -430,7 +428,7 @@ class TestRefused:
         await stack.clock.advance(2)
         assert ledger.doc("o1").attempts[0].state is AttemptState.PAID
 
-    async def test_what_was_due_is_tried_again_where_others_are_written(self, stack: World, ledger: Ledger) -> None:
+    async def test_a_due_task_is_tried_again_where_others_are_written(self, stack: World, ledger: Ledger) -> None:
         """F05, F52: an earlier run's charge is taken up within seconds of the refusal's end, not after its lease."""
         await ledger.order("o1")
         await ledger.ask("o1")

@@ -1,4 +1,4 @@
-"""What is not settled in the database: gauges that are read there, alarms that stand for a state."""
+"""The unsettled orders of the database: gauges that are read from it, and alarms that last."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestGauges:
             assert math.isnan(found["refunds_blocked",])
             assert ("orders_pending", "outcome") not in found
 
-    async def test_what_is_pending_is_counted_with_the_age_of_the_oldest(self) -> None:
+    async def test_pending_orders_are_counted_with_the_age_of_the_oldest(self) -> None:
         """By matter, in the whole database; 0 where there is none."""
         async with world() as w:
             ledger = await w.ledger()
@@ -182,7 +182,7 @@ class TestStuck:
             await w.clock.advance(READ_EVERY_S)
             assert [each["order_id"] for each in lines(log, "order_unstuck")] == ["o1"]
 
-    async def test_what_was_open_when_mongodb_went_away_is_logged_as_waiting_for_it(self) -> None:
+    async def test_an_order_open_when_mongodb_went_away_is_logged_as_waiting_for_it(self) -> None:
         """F25: the last read knows which orders those are."""
         async with world() as w:
             log = Log("info")

@@ -160,7 +160,7 @@ class TestOrder:
         assert isinstance(ledger.one_to_stripe(), RefundCharge)
 
     async def test_a_hundred_orders_are_one_write(self, ledger: Ledger) -> None:
-        """What waits in the mailbox goes together."""
+        """Messages that wait in the mailbox are committed together."""
         before = ledger.store.calls["commit"]
         await ledger.order(*(f"o{number}" for number in range(100)))
         assert ledger.store.calls["commit"] - before <= 2

@@ -11,7 +11,7 @@ from payment.core.messages import Context
 from tests.unit.actors.ledger.ledger_world import Ledger, world
 
 DECIDING_S = 0.001
-"""What deciding on one order costs in these tests, where time passes by nothing else but others' work."""
+"""The time to decide one order in these tests, in which only work makes time pass."""
 
 TURNS_MAX = 1_000
 
@@ -125,7 +125,7 @@ async def test_an_order_that_is_read_first_keeps_its_place() -> None:
         assert in_line(ledger) == ["read", "at hand"]
 
 
-async def test_what_took_long_to_read_is_decided_as_of_now() -> None:
+async def test_an_order_that_took_long_to_read_is_decided_as_of_now() -> None:
     """F38: a moment that has passed is none to judge by: a lease would be over before it begins."""
     async with world() as stack:
         ledger = await stack.ledger()

@@ -62,7 +62,7 @@ def retry_after_s(message: ChargeOrder) -> int | None:
 
 
 def confirms(ledger: Ledger) -> dict[str, Any]:
-    """What Stripe is asked to confirm, by order, taken out."""
+    """Takes out the confirms that were released to Stripe, by order."""
     return {effect.order_id: effect for effect in ledger.to_stripe() if isinstance(effect, ConfirmIntent)}
 
 
@@ -85,13 +85,13 @@ async def test_an_order_of_the_user_counts_all_its_attempts(ledger: Ledger) -> N
 
 
 async def test_another_user_is_not_refused(stack: World, ledger: Ledger) -> None:
-    """What one user does is no other's fault."""
+    """One user's declines do not limit another."""
     await decline_all(ledger, ORDERS[:LIMIT])
     assert reply(await ledger.ask("o4", user="user-2")) is Denied.NOT_YOURS
     assert len(ledger.declines._users) == 1
 
 
-async def test_what_begins_no_attempt_is_answered_as_ever(ledger: Ledger) -> None:
+async def test_a_request_that_begins_no_attempt_is_answered_as_usual(ledger: Ledger) -> None:
     """A stored answer, and an order that is paid: no bank is asked for them."""
     paid = await ledger.ask("o9")
     await ledger.ended(ledger.one_to_stripe(), charged("o9"))
@@ -151,7 +151,7 @@ async def test_a_customer_with_many_orders_at_once_is_not_delayed(ledger: Ledger
     assert all(isinstance(reply(each), Paid) for each in asked)
 
 
-async def test_what_is_held_goes_on_where_another_attempt_succeeds(ledger: Ledger) -> None:
+async def test_a_held_request_goes_on_where_another_attempt_succeeds(ledger: Ledger) -> None:
     """One begins for each that ends well: after a decline there is room for two."""
     await decline_all(ledger, ("o9",))
     asked = [ledger.asked(order_id) for order_id in ORDERS[:4]]
@@ -217,7 +217,7 @@ async def test_held_requests_are_answered_when_the_ledger_ends(ledger: Ledger) -
     assert waits(last)
 
 
-async def test_what_was_never_written_is_not_in_flight(stack: World, ledger: Ledger) -> None:
+async def test_an_attempt_that_was_never_written_is_not_in_flight(stack: World, ledger: Ledger) -> None:
     """F25: while the store is away nothing begins, and afterwards a user may begin as many as before."""
     await decline_all(ledger, ("o10",))
     ledger.actor.commits.forget("o9")

@@ -26,7 +26,7 @@ class Bench:
 
 
 class TestRelease:
-    def test_what_is_owed_is_released_once(self) -> None:
+    def test_a_pending_effect_is_released_once(self) -> None:
         """However often its document is written or read while it is in flight."""
         bench = Bench()
         story = confirming()
@@ -37,7 +37,7 @@ class TestRelease:
         assert bench.stripe.get_nowait() is None
         assert (len(bench.in_flight), bench.in_flight.holds(ORDER)) == (1, True)
 
-    def test_what_another_process_holds_is_not_released(self) -> None:
+    def test_an_effect_that_another_process_holds_is_not_released(self) -> None:
         """F04: not ours, not even under our client id from an earlier run."""
         for process in (B, "web-1#run2"):
             bench = Bench(process)
@@ -143,7 +143,7 @@ class TestForfeit:
         assert bench.release(story.tell(succeeded()))
         assert (bench.nats.depth, bench.in_flight._forfeited) == (1, {})
 
-    def test_what_is_not_held_can_not_be_forfeited(self) -> None:
+    def test_an_effect_that_is_not_held_can_not_be_forfeited(self) -> None:
         """F32: an end may come twice, or to another incarnation."""
         bench = Bench()
         story = confirming()

@@ -27,7 +27,7 @@ class TestTurns:
         assert ids(order_queues.take_ready(5)) == ["c"]
         assert not order_queues.any_ready
 
-    def test_what_was_begun_is_finished_before_more_is_begun(self) -> None:
+    def test_orders_in_progress_come_before_new_ones(self) -> None:
         """F39: under ten times the load, outcomes would else wait behind all requests that have just come."""
         order_queues = queues_with("a", "b", "c", "d")
         for order_id in ("e", "c"):

@@ -228,7 +228,7 @@ AT_DEADLINE = {
 
 
 class TestStates:
-    """What may be replied in each state where no document gives an answer."""
+    """The reply that each state allows if no document gives an answer."""
 
     @pytest.mark.parametrize("state", ChargeState)
     @pytest.mark.parametrize("why", [each for each in Unavailability if each is not Unavailability.WRITE_UNKNOWN])

@@ -1,4 +1,4 @@
-"""What goes wrong with one order touches no other (F50): corrupt documents, and unexpected exceptions."""
+"""An error about one order affects no other (F50): corrupt documents, and unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -327,7 +327,7 @@ class TestExceptions:
         assert bad.answer.result() == Unavailable(Unavailability.SET_ASIDE)
         assert not isinstance(good.answer.result(), Unavailable)
 
-    async def test_what_waits_for_it_is_answered(self, credulous: World) -> None:
+    async def test_requests_that_wait_for_it_are_answered(self, credulous: World) -> None:
         """F50: a read for an overdue request raises: that request's outcome is unknown, and others' is not."""
         ledger = await credulous.ledger()
         await ledger.order("o1", "o2")
@@ -349,7 +349,7 @@ class BrokenHands(InFlightEffects):
 
 
 class TestReleasing:
-    async def test_what_can_not_be_released_keeps_no_reply_back(self, stack: World) -> None:
+    async def test_a_failed_release_keeps_no_reply_back(self, stack: World) -> None:
         """F50: its document is confirmed, so its events are settled; the others of the commit are released."""
         ledger = await stack.ledger(in_flight=BrokenHands)
         await ledger.send(ledger.arrived(ledger.created("bad"), "bad"), ledger.arrived(ledger.created("o2"), "o2"))

@@ -83,7 +83,7 @@ def events(lines: list[dict[str, Any]]) -> list[str]:
 
 
 class TestLines:
-    def test_what_is_stuck_has_a_line_with_its_names_its_age_and_the_reason(self, bench: Bench) -> None:
+    def test_a_stuck_order_has_a_line_with_its_names_its_age_and_the_reason(self, bench: Bench) -> None:
         """One search for the order finds since when it waits, and on what."""
         bench.health.mark_down(Dependency.STRIPE, "no connection to Stripe")
         (line,) = bench.telemetry(stuck(), after=MINUTE)
@@ -113,7 +113,7 @@ class TestLines:
         assert bench.telemetry(after=2 * MINUTE, complete=False) == []
         assert events(bench.telemetry(after=3 * MINUTE)) == ["order_unstuck"]
 
-    def test_what_another_process_has_is_its_own_line_for_five_minutes(self, bench: Bench) -> None:
+    def test_another_process_logs_its_own_orders_for_five_minutes(self, bench: Bench) -> None:
         """Of two processes one logs it; then the other does too, for the first may be unable to."""
         other = confirming().due(by=B)
         held = stuck(other, since=other.now)
@@ -184,7 +184,7 @@ class TestReasons:
         bench.estimate.publish(QueueEstimate(1.0, 1.0, 31, 31, 31))
         assert bench.reason(confirming().doc) == "Stripe has not settled it yet"
 
-    def test_what_stripe_answers_about_one_order_alone_is_its_reason(self, bench: Bench) -> None:
+    def test_an_answer_of_stripe_about_one_order_alone_is_its_reason(self, bench: Bench) -> None:
         """F31: Stripe is well, and refuses this one: an operator reads why."""
         bench.in_flight.release(refunding().doc)
         bench.health.note_order(Dependency.STRIPE, ORDER, "this key may not refund")

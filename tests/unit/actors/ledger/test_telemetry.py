@@ -1,4 +1,4 @@
-"""What the ledger logs and counts, read off the difference between two confirmed documents."""
+"""The ledger's log lines and counters, by the difference between two confirmed documents."""
 
 from typing import Any
 
@@ -260,7 +260,7 @@ class TestStore:
         assert bench.health.is_up(Dependency.MONGODB)
         assert [line["event"] for line in bench.log.lines] == ["dependency_lost", "dependency_back"]
 
-    def test_what_became_of_a_commit_is_counted(self, bench: Bench) -> None:
+    def test_the_results_of_a_commit_are_counted(self, bench: Bench) -> None:
         """And logged where it is out of the ordinary."""
         results = [Committed.WRITTEN, Committed.CONFLICT, Committed.UNKNOWN]
         bench.telemetry.committed(["o1", "o2", "o3"], results, "no majority")

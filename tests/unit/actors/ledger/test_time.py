@@ -208,7 +208,7 @@ class TestDeadline:
         await stack.clock.settle()
         assert len(ledger.settled) == count
 
-    async def test_what_waits_for_nats_takes_no_charges_place(self, stack: World) -> None:
+    async def test_publications_that_wait_take_no_charges_place(self, stack: World) -> None:
         """F28: while NATS is away payments wait to be published, and charging goes on."""
         ledger = await stack.ledger()
         ids = [f"o{number}" for number in range(15)]
@@ -220,7 +220,7 @@ class TestDeadline:
 
 
 class TestLeases:
-    async def test_what_waits_long_is_renewed_in_groups(self, stack: World, ledger: Ledger) -> None:
+    async def test_leases_of_waiting_effects_are_renewed_in_groups(self, stack: World, ledger: Ledger) -> None:
         """Two processes: the lease never runs out, the other takes nothing, and fifty renewals are one write."""
         ids = [f"o{number}" for number in range(20)]
         await ledger.order(*ids)
@@ -232,7 +232,7 @@ class TestLeases:
         assert len(ledger.to_stripe()) == 20
         assert ledger.store.calls["commit"] - before <= 10
 
-    async def test_what_no_mailbox_took_is_handed_over_soon(self, stack: World) -> None:
+    async def test_an_effect_that_no_mailbox_took_is_handed_over_soon(self, stack: World) -> None:
         """F39: nothing is lost by a full mailbox, and it is not sent as if it had been unclear."""
         ledger = await stack.ledger(stripe_room=2)
         await ledger.order("o1", "o2", "o3")
@@ -251,7 +251,7 @@ class TestLeases:
         await stack.clock.advance(1.5)
         assert type(ledger.one_to_stripe()).__name__ == "CancelEffect"
 
-    async def test_what_is_handed_back_while_draining_is_left_for_others(self, stack: World, ledger: Ledger) -> None:
+    async def test_an_effect_given_back_while_draining_is_left_for_others(self, stack: World, ledger: Ledger) -> None:
         """F33: due at once, without a holder, and this process does not take it up again."""
         await ledger.order()
         await ledger.ask()

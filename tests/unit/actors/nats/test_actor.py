@@ -244,7 +244,7 @@ async def test_a_dead_letter_that_can_be_read_has_a_reason(world: NatsWorld) -> 
     assert (alarm["order_id"], alarm["error"]) == ("o1", error)
 
 
-async def test_what_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:
+async def test_an_event_that_can_not_be_written_now_comes_again_ever_later(world: NatsWorld) -> None:
     """F25: redelivery is requested after 0.5 s, doubling to 5 s; the event is never acknowledged."""
     await world.event(cancel())
     waits = []

@@ -179,7 +179,7 @@ def test_places_that_disagree_are_a_bad_event() -> None:
     ids=lambda data: repr(data[:16]),
 )
 @pytest.mark.parametrize("subject", INCOMING_SUBJECTS)
-def test_what_is_no_json_object_is_a_bad_event(subject: str, data: bytes) -> None:
+def test_data_that_is_no_json_object_is_a_bad_event(subject: str, data: bytes) -> None:
     """F30: the parser recognizes invalid events of every kind."""
     assert reason(data, subject).startswith("the event ")
 

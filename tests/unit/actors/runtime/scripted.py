@@ -10,7 +10,7 @@ from payment.ports.clock import Clock
 
 
 class ActorCrashed(Exception):
-    """What a waiting caller gets when the actor that would have answered died."""
+    """Raised at a waiting caller when the actor that should have answered died."""
 
     def __init__(self, actor: str) -> None:
         super().__init__(f"the {actor} actor stopped before it answered")
@@ -46,7 +46,7 @@ class Script:
     """How the actors of one name behave, one life after another; the last behaviour stays."""
 
     setups: list[Any] = field(default_factory=list)
-    """What each life's setup does: an exception to raise, a coroutine function to await, or None."""
+    """The script of each incarnation's setup: an exception to raise, a coroutine function to await, or None."""
     drain: Any = None
     teardown: Any = None
 

@@ -143,7 +143,7 @@ async def test_a_stop_during_the_start_starts_no_further_actor(scene: Scene) -> 
     assert "http setup" not in scene.journal
 
 
-async def test_those_that_drain_later_work_for_those_that_drain_now(scene: Scene) -> None:
+async def test_actors_that_drain_later_work_for_those_that_drain_now(scene: Scene) -> None:
     """F33: HTTP can wait for its pending replies, and a drained actor still receives."""
     answers: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What one task does one after another."""
+"""A queue of items that one task works on, one after another."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from payment.actors.runtime.work_queue import WorkQueue
 
 
 async def test_items_come_in_order_and_stay_until_they_are_done() -> None:
-    """Whatever ends the task between the two, the item is still there to be answered."""
+    """If the task ends between the two, the item can still be answered."""
     queue: WorkQueue[int] = WorkQueue()
     queue.add(1)
     queue.add(2)
@@ -27,7 +27,7 @@ async def test_a_task_waits_while_nothing_is_there() -> None:
     assert await first == 2
 
 
-async def test_what_comes_meanwhile_is_not_part_of_what_was_taken() -> None:
+async def test_an_item_that_comes_meanwhile_is_not_taken_with_the_others() -> None:
     """Several may be done at once: those that were there first, and no others."""
     queue: WorkQueue[int] = WorkQueue()
     for item in (1, 2, 3):

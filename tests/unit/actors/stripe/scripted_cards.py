@@ -45,7 +45,7 @@ class Call:
 
 
 def created(name: str, number: int = 1) -> IntentAnswer:
-    """What the create of order o<name> answers unless it is scripted."""
+    """The answer to the create of order o<name> unless it is scripted."""
     return IntentAnswer(f"pi_{name}_{number}", IntentStatus.REQUIRES_PAYMENT_METHOD)
 
 
@@ -72,7 +72,7 @@ class ScriptedCards:
         self._scripts[kind].extend(answers)
 
     def called(self, kind: str) -> list[str]:
-        """What the calls of a kind were about, in their order."""
+        """Returns the subjects of the calls of a kind, in order."""
         return [call.about for call in (*self.calls, *self.checks) if call.kind == kind]
 
     @property

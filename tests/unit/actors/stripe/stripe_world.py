@@ -114,7 +114,7 @@ class StripeWorld:
         self.release(CancelEffect(effect.id))
 
     def now_ended(self) -> list[Message]:
-        """What the ledger has received since the last call."""
+        """Returns the messages that the ledger has received since the last call."""
         received: list[Message] = []
         while (message := self.ledger.get_nowait()) is not None:
             if isinstance(message, AccountRead):

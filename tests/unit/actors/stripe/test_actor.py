@@ -238,7 +238,7 @@ async def between(world: StripeWorld, kind: str, effect: Any) -> asyncio.Event:
     return go
 
 
-async def test_what_is_cancelled_between_create_and_confirm_is_never_confirmed(world: StripeWorld) -> None:
+async def test_a_charge_cancelled_between_create_and_confirm_is_never_confirmed(world: StripeWorld) -> None:
     """F19, F20: the ledger gets the intent's id, for it has to be cancelled."""
     go = await between(world, "create", effect := world.confirm())
     world.cancel(effect)
@@ -390,7 +390,7 @@ async def test_a_confirm_that_was_held_longer_than_its_key_lives_is_not_sent_wha
     assert world.cards.kinds == ["create"]
 
 
-async def test_what_is_cancelled_before_its_turn_is_never_sent(world: StripeWorld) -> None:
+async def test_an_effect_cancelled_before_its_turn_is_never_sent(world: StripeWorld) -> None:
     """F19, F20: in the queue, and while it sleeps."""
     queued, asleep = world.confirm(), world.confirm("2", not_before=world.clock.now() + timedelta(seconds=3))
     world.release(queued, asleep)
@@ -402,7 +402,7 @@ async def test_what_is_cancelled_before_its_turn_is_never_sent(world: StripeWorl
     assert (world.cards.kinds, world.counts) == ([], (0, 0))
 
 
-async def test_what_is_cancelled_in_flight_ends_there(world: StripeWorld) -> None:
+async def test_an_effect_cancelled_in_flight_ends_there(world: StripeWorld) -> None:
     """F20: a confirm can't be called back: charged is charged. One that did nothing is not made again."""
     go = await between(world, "confirm", effect := world.known())
     world.cancel(effect)
@@ -727,7 +727,7 @@ class NotYetFor:
         world.cards.confirm = confirm  # type: ignore[method-assign]
 
 
-async def test_what_an_operator_has_to_change_is_alarmed_once_and_tried_slowly(world: StripeWorld) -> None:
+async def test_an_error_for_an_operator_is_alarmed_once_and_tried_slowly(world: StripeWorld) -> None:
     """F36: every half minute; and it holds up no other charge."""
     wrong = NotYet(Obstacle.KEY_REFUSED, "not supported here", alarm=True)
     world.cards.script("confirm", *[wrong] * 4)

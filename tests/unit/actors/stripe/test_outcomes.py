@@ -284,7 +284,7 @@ def test_an_old_orders_id_is_written_before_its_confirm_alone() -> None:
         assert to_be_written(effect, KNOWN) is None
 
 
-def test_what_is_given_back_is_called_never_sent_only_if_it_was_not() -> None:
+def test_an_effect_given_back_counts_as_never_sent_only_if_it_was_not() -> None:
     """F33."""
     assert undone(CONFIRM, NEW) == ConfirmWithheld("o1", 2, 3, 1)
     assert undone(CONFIRM, KNOWN) == ConfirmWithheld("o1", 2, 3, 1, "pi_1")

@@ -264,7 +264,7 @@ async def test_a_refusal_for_the_account_lowers_the_accounts_rate_alone() -> Non
 
 @pytest.mark.parametrize("kind", ["create", "confirm"])
 async def test_retry_after_of_two_entries_holds_the_whole_queue(kind: str) -> None:
-    """Nothing of that endpoint leaves before, once Stripe has asked it of two requests in a row."""
+    """No request of the endpoint is sent before, once Stripe has refused two in a row with a Retry-After."""
     world = await StripeWorld().start()
     world.cards.script(kind, *[NotYet(Obstacle.RATE_LIMITED, "t", retry_after_s=7.0)] * 2)
     world.release(*(world.confirm(str(n)) for n in range(20)))

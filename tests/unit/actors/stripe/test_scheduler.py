@@ -65,7 +65,7 @@ STEPS = st.one_of(
 
 
 def effect_of(world: StripeWorld, what: str, name: str, send: int) -> StripeEffect:
-    """What a step of the test releases."""
+    """An effect that a step of the test releases."""
     match what:
         case "confirm" | "cancelled":
             return world.confirm(name, send=send)
@@ -104,7 +104,7 @@ def test_everything_released_ends_once(
     drained: bool,
     ledger_limit: int,
 ) -> None:
-    """Whatever is released, released again, cancelled and drained, and whatever Stripe answers."""
+    """For any releases, repeated releases, cancels and drains, and for any answers of Stripe."""
     asyncio.run(played(steps, (answers, lists, states), drained, ledger_limit))
 
 
@@ -162,7 +162,7 @@ async def test_released_again_while_it_waits_is_one_request_with_the_newer_send(
 
 
 async def test_released_again_between_its_steps_it_goes_on_where_it_is() -> None:
-    """What the create answered stays known, and the confirm carries the newer send."""
+    """The answer of the create is kept, and the confirm has the newer send."""
     world = await StripeWorld().start()
     world.cards.script("confirm", *[LOCKED] * 3)
     world.release(world.confirm())
@@ -202,7 +202,7 @@ async def test_released_again_in_flight_it_is_sent_after_that_unless_that_settle
 
 
 async def test_the_estimate_survives_a_restart() -> None:
-    """What died with the actor never passes, what was in the mailbox does; retrieves and cancellations don't count."""
+    """Entries of the dead actor never pass, messages in the mailbox do; retrieves and cancels don't count."""
     world = await StripeWorld().start()
     world.cards.script("create", Stall(asyncio.Event()))
     world.release(*(world.confirm(str(n)) for n in range(30)))
@@ -264,7 +264,7 @@ class Bench:
         self.scheduler.call_ended(self.scheduler.queue_of[entry.step], entry, outcome, 0.0)
 
 
-def test_what_is_cancelled_between_its_turn_and_its_call_does_not_leave() -> None:
+def test_an_effect_cancelled_between_its_turn_and_its_call_is_not_sent() -> None:
     """F20: the last check is immediately before the call; so it is in a drain (F33)."""
     bench = Bench()
     effect = bench.release("1")
@@ -290,7 +290,7 @@ def test_nothing_leaves_while_the_database_is_not_known_to_be_the_keys_account()
     assert (len(bench.scheduler.confirm), bench.ends) == (1, [])
 
 
-def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
+def test_an_effect_too_early_at_its_turn_goes_back_to_wait() -> None:
     """F38: the clock went back after it had entered its queue."""
     bench = Bench()
     bench.release("1")
@@ -309,7 +309,7 @@ def test_what_is_too_early_at_its_turn_goes_back_to_wait() -> None:
         (Obstacle.KEY_IN_USE, ConfirmUnclear("o1", 1, 1, 1, "pi_1_1")),
     ],
 )
-def test_what_did_nothing_is_not_repeated_once_it_is_pending_no_longer(
+def test_a_call_without_effect_is_not_repeated_once_it_is_not_pending(
     drained: bool, obstacle: Obstacle, message: Message
 ) -> None:
     """F20, F33: given back as never sent; but not if Stripe spoke of an earlier request with its key."""
@@ -500,7 +500,7 @@ def test_first_come_first_served_also_for_those_that_have_to_go_again() -> None:
     assert not queue.may_go.is_set()
 
 
-def test_what_was_taken_out_has_no_turn_unless_it_comes_again() -> None:
+def test_a_removed_entry_has_no_turn_unless_it_comes_again() -> None:
     """Taken out and put in again it has one turn, by its own priority."""
     queue = a_queue()
     one, two = an_entry(1), an_entry(2)

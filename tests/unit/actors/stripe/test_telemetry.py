@@ -1,4 +1,4 @@
-"""What the Stripe actor logs, counts and alarms."""
+"""The Stripe actor's log lines, counters and alarms."""
 
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_while_stripe_is_lost_no_unclear_charge_is_logged_at_info(bench: Bench) 
     assert bench.logged() == [("o1", 2)]
 
 
-def test_what_is_remembered_is_bounded(bench: Bench) -> None:
+def test_the_number_of_remembered_orders_is_bounded(bench: Bench) -> None:
     """F39: thousands of unclear charges take no memory for ever."""
     bench.unclear(charge("1"), charge("2"), charge("3"), charge("3", 2), charge("1", 2))
     assert bench.logged() == [("o1", 1), ("o2", 1), ("o3", 1), ("o1", 2)]
@@ -300,6 +300,6 @@ def test_stripes_message_about_one_order_is_kept_until_that_order_is_answered(be
         (CallStep.CONFIRM, NotYet(Obstacle.KEY_REFUSED, "t", alarm=True), Event.ACCOUNT_ALARM),
     ],
 )
-def test_what_an_operator_has_to_act_on_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
+def test_an_outcome_that_needs_an_operator_is_an_alarm(step: CallStep, outcome: Outcome, alarm: Event | None) -> None:
     """F16, requests that Stripe finds wrong in themselves, and accounts that are."""
     assert alarm_of(step, outcome) is alarm

@@ -86,7 +86,7 @@ async def test_where_a_ca_is_named_a_server_without_tls_gets_nothing(tmp_path: P
     assert not any(server.got)
 
 
-async def test_what_is_sent_is_decoded() -> None:
+async def test_a_received_message_is_decoded() -> None:
     """nats-py itself sends the URL's text undecoded."""
     async with greeter(auth_required=True) as server:
         link = Link(ServerAddress(f"nats://u%2Fs:p%40w@127.0.0.1:{server.port}"), "payment-service", NatsLogin())

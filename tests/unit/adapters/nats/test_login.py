@@ -76,7 +76,7 @@ def test_a_file_that_holds_none_is_named(tmp_path: Path, content: bytes | None, 
         read_creds(str(file))
 
 
-def test_what_is_no_file_is_not_waited_for() -> None:
+def test_a_path_that_is_no_file_is_not_waited_for() -> None:
     for path in ("/dev/zero", "/", "a\x00b"):
         with pytest.raises(LoginError):
             read_creds(path)

@@ -32,7 +32,7 @@ class TestOurOwnDeath:
         await asyncio.to_thread(one.start)
         await until(lambda: sorted(one.got()) == ["1", "1", "2", "2"], "both come again")
 
-    async def test_what_a_dead_member_held_comes_to_the_others(self, stack: StreamingStack) -> None:
+    async def test_the_events_of_a_dead_member_come_to_the_others(self, stack: StreamingStack) -> None:
         """F40: a group of two and a third member that dies with unacknowledged events: none is lost, and the others get
         them.
         """
@@ -103,7 +103,7 @@ class TestTheServersDeath:
         await old.ack()
         await one.until(lambda: one.data.count(b"new") == 2)
 
-    async def test_what_was_acknowledged_while_the_server_died_is_there(self, stack: StreamingStack) -> None:
+    async def test_an_event_acknowledged_while_the_server_died_is_there(self, stack: StreamingStack) -> None:
         """F28: when a session is lost while publishing, each publish soon succeeds and is stored, or fails."""
         publisher = await stack.member("publisher")
         stored: list[bytes] = []

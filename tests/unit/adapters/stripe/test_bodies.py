@@ -1,4 +1,4 @@
-"""What is read out of Stripe's successful answers: never more than they say, and never an exception."""
+"""Reading Stripe's successful answers: never more than they contain, and never an exception."""
 
 import pytest
 from hypothesis import given, settings
@@ -143,7 +143,7 @@ def test_a_charge_that_contradicts_its_order_is_an_alarm(charge: Body, asked: In
 
 @pytest.mark.parametrize("name", ["amount", "currency", "captured", "payment_intent", "transfer_group", "metadata"])
 @pytest.mark.parametrize("asked", ASKED)
-def test_what_a_charge_does_not_say_contradicts_nothing(name: str, asked: IntentReference | None) -> None:
+def test_a_missing_field_of_a_charge_contradicts_nothing(name: str, asked: IntentReference | None) -> None:
     """Absent or null: the charge is the intent's own all the same."""
     absent = a_charge()
     del absent[name]
@@ -188,7 +188,7 @@ def test_another_intent_than_the_one_asked_for_is_an_alarm(fields: Body) -> None
         an_intent(object="charge"),
     ],
 )
-def test_what_is_no_intent_proves_nothing(body: Body) -> None:
+def test_a_body_that_is_no_intent_proves_nothing(body: Body) -> None:
     """No alarm: it may be a proxy's."""
     for answer in (read(body), read(body, INTENT), read_created(Success(body), INTENT)):
         assert isinstance(answer, Unclear)
@@ -357,7 +357,7 @@ OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8)
 @given(body=OBJECTS | OBJECTS.map(lambda fields: a_paid_intent() | fields), asked=st.sampled_from([INTENT, None]))
 @settings(max_examples=300, deadline=None)
 def test_reading_a_body_never_raises_and_never_makes_up_a_charge(body: Body, asked: IntentReference | None) -> None:
-    """Whatever JSON comes with a 200, the readers give an outcome, with ids that were in it."""
+    """For any JSON with a 200 the readers return an outcome, with ids that were in it."""
     answer = read(body, asked)
     if isinstance(answer, IntentAnswer):
         assert answer.id == body["id"]

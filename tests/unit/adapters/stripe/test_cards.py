@@ -109,7 +109,7 @@ async def test_a_create_sends_the_contracts_parameters_and_nothing_else(
 
 
 async def test_the_same_create_sends_the_same_request(server: HostileStripe, cards: StripeCards) -> None:
-    """What the intent's id is, or that charges are listed before, is no part of it: Stripe brings the same one back."""
+    """Neither the intent's id nor an earlier list changes the create: Stripe returns the same intent."""
     server.script(reply(200, an_intent()), reply(200, an_intent(), REPLAYED))
     await cards.create(INTENT)
     again = await cards.create(replace(INTENT, id="pi_1", list_after=INTENT.list_after.replace(year=2020)))
@@ -294,7 +294,7 @@ async def test_an_intent_that_can_not_be_cancelled_or_confirmed_is_in_an_unexpec
 
 
 async def test_an_id_cannot_leave_its_path(server: HostileStripe, cards: StripeCards) -> None:
-    """What is put into an address is quoted."""
+    """An id is quoted in an address."""
     strange = "pi_1/../../v1/balance?x="
     server.script(*[reply(404, an_error()) for _ in range(4)])
     await cards.retrieve(strange)
@@ -499,7 +499,7 @@ async def test_a_search_for_a_refund_ends_as_its_calls_end(server: HostileStripe
 
 
 async def test_a_charge_id_cannot_leave_its_path(server: HostileStripe, cards: StripeCards) -> None:
-    """What is put into an address is quoted."""
+    """An id is quoted in an address."""
     server.script(reply(200, a_list(a_refund())), reply(404, an_error()))
     await cards.find_refund("ch_1/../../v1/balance?x=")
     assert server.requests[1].path.startswith("/v1/charges/ch_1%2F..%2F..%2Fv1%2Fbalance%3Fx")

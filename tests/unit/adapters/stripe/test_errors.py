@@ -264,7 +264,7 @@ async def test_an_operator_reads_what_to_change(name: str, server: HostileStripe
 async def test_no_client_can_stop_all_charging(
     kind: InstrumentKind, value: str, param: str, status: int, code: str | None, message: str, server: HostileStripe
 ) -> None:
-    """Whatever Stripe answers about a card, such as that it is of the other mode, is one customer's matter."""
+    """An error about a card, such as that it is of the other mode, concerns one customer only."""
     server.script(reply(status, an_error(code=code, param=param, message=message)))
     async with cards_at(server.url) as cards:
         assert gist(await cards.confirm(confirm_with(value, kind), "pi_1")) is RefusalReason.TOKEN
@@ -272,7 +272,7 @@ async def test_no_client_can_stop_all_charging(
 
 @pytest.mark.parametrize("param", [None, "payment_method_types", "intent"])
 @pytest.mark.parametrize("message", [UNSUPPORTED, "New integrations can\u2019t use the Charges API."])
-async def test_what_the_account_may_not_do_is_no_order_s_fault(
+async def test_a_request_the_account_may_not_make_is_no_order_s_fault(
     message: str, param: str | None, server: HostileStripe
 ) -> None:
     """A new account that may not use this API must not have each order refused for it."""
@@ -417,7 +417,7 @@ async def test_a_connection_that_takes_too_long_means_that_nothing_was_sent(call
 
 
 def test_an_unknown_exception_is_unclear() -> None:
-    """What the table does not name proves nothing."""
+    """An error that the table does not name proves nothing."""
     assert judge_break(ZeroDivisionError()).ending is Ending.UNCLEAR
     assert judge_break(ZeroDivisionError()).name == "an unknown exception"
 
@@ -491,6 +491,6 @@ def test_an_error_without_a_status_is_no_answer() -> None:
     assert read_answer(stripe.StripeError("away")) is None
 
 
-def test_what_stripe_wrote_is_not_in_the_repr_of_an_answer() -> None:
+def test_the_repr_of_an_answer_has_no_text_of_stripe() -> None:
     """Its message may quote a token."""
     assert "tok_" not in repr(ErrorAnswer(status=400, type="t", message="No such token: 'tok_abc'"))

@@ -129,14 +129,14 @@ async def test_a_call_without_a_key_sends_none(verb: Verb, server: HostileStripe
 async def test_a_success_shows_whether_it_is_a_replay(
     headers: dict[str, str], replayed: bool, server: HostileStripe
 ) -> None:
-    """What was stored for a key is a fact about the past."""
+    """A stored answer for a key shows only the past."""
     server.script(reply(200, {"id": "pi_1"}, {"Request-Id": "req_0"} | headers))
     async with aiohttp.ClientSession() as session:
         answer = await LeanClient(SECRET_KEY, server.url, session).call("post", "/v1/things", {}, "2024-06-20", "key-1")
     assert answer == ({"id": "pi_1"}, replayed)
 
 
-async def test_what_is_no_json_is_the_librarys_error(server: HostileStripe) -> None:
+async def test_a_body_that_is_no_json_is_the_librarys_error(server: HostileStripe) -> None:
     """And what only the library takes for JSON is what it returns."""
     async with aiohttp.ClientSession() as session:
         lean = LeanClient(SECRET_KEY, server.url, session)
@@ -170,7 +170,7 @@ async def test_a_call_that_finds_no_free_connection_never_leaves(server: Hostile
 
 
 async def test_connections_are_kept_and_cookies_are_not(server: HostileStripe, cards: StripeCards) -> None:
-    """What one answer sets must not travel with the next customer's charge."""
+    """A cookie that one answer sets must not be sent with the next customer's charge."""
     server.script(reply(200, a_paid_intent(), {"Set-Cookie": "session=1"}), reply(200, a_paid_intent()))
     await cards.confirm(CONFIRM, "pi_1")
     await cards.confirm(CONFIRM, "pi_1")

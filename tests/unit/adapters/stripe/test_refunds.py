@@ -94,7 +94,9 @@ async def test_a_disputed_charge_is_given_back_waits_or_can_be_refunded(
     assert server.requests[2].query == {"charge": "ch_1", "limit": "100"}
 
 
-async def test_what_refunds_gave_back_need_not_be_taken_by_the_bank(server: HostileStripe, cards: StripeCards) -> None:
+async def test_money_that_refunds_gave_back_need_not_be_taken_by_the_bank(
+    server: HostileStripe, cards: StripeCards
+) -> None:
     """A part was refunded before the bank took the rest."""
     refunds, charge = a_list(a_refund(amount=500)), a_charge(disputed=True, amount_refunded=500)
     server.script(reply(200, refunds), reply(200, charge), reply(200, a_list(a_dispute("lost", amount=1499))))

@@ -1,4 +1,4 @@
-"""What is passed on of Stripe's messages holds no secret."""
+"""The parts of Stripe's messages that are passed on have no secret."""
 
 import socket
 

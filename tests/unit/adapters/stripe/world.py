@@ -1,4 +1,4 @@
-"""What the tests of the Stripe adapter share: its requests, Stripe's bodies, and an adapter that is in a hurry."""
+"""Shared by the tests of the Stripe adapter: requests, Stripe's bodies, an adapter with short deadlines."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

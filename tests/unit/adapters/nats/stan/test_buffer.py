@@ -55,7 +55,7 @@ async def test_a_repetition_of_what_was_left_without_an_ack_is_handed_out_again(
     assert buffer.redelivered(again) == 1
 
 
-async def test_what_is_put_back_comes_when_its_time_has_come_and_knows_how_often() -> None:
+async def test_a_message_put_back_comes_at_its_time_with_its_count() -> None:
     """The server's redeliveries are dropped until then; its count and the buffer's add up."""
     buffer = Buffer()
     buffer.arrived(message(1))
@@ -71,8 +71,8 @@ async def test_what_is_put_back_comes_when_its_time_has_come_and_knows_how_often
     assert buffer.redelivered(first) == 0
 
 
-async def test_what_does_not_fit_is_dropped_and_counted() -> None:
-    """F39: in messages and in bytes. What was handed out makes room."""
+async def test_a_message_that_does_not_fit_is_dropped_and_counted() -> None:
+    """F39: in messages and in bytes. Messages that were handed out no longer count."""
     buffer = Buffer(messages_max=3, bytes_max=10)
     for sequence in range(1, 6):
         buffer.arrived(message(sequence))
@@ -84,7 +84,7 @@ async def test_what_does_not_fit_is_dropped_and_counted() -> None:
     assert [await next_of(buffer) for _ in range(3)] == [2, 3, 7]
 
 
-async def test_what_does_not_fit_any_more_is_not_put_back() -> None:
+async def test_a_message_that_does_not_fit_any_more_is_not_put_back() -> None:
     """It has no ack, so the server redelivers it."""
     buffer = Buffer(messages_max=1)
     buffer.arrived(message(1))

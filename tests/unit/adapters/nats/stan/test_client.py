@@ -112,7 +112,7 @@ async def publish(client: Client, count: int) -> None:
             group.create_task(client.publish("order:created", b"%d" % number))
 
 
-async def test_what_is_published_is_delivered_in_order_until_it_is_acknowledged(party: Party) -> None:
+async def test_published_messages_are_delivered_in_order_until_acknowledged(party: Party) -> None:
     """F08: a channel with the platform's kind of name; sequences from 1; only unacknowledged messages are
     redelivered.
     """

@@ -144,7 +144,7 @@ def test_of_a_field_that_comes_twice_the_last_one_counts() -> None:
         (tagged(15, 0) + b"\xff" * 10 + b"\x00", "a number of 11 bytes"),
     ],
 )
-def test_what_is_no_message_is_refused(data: bytes, what: str) -> None:
+def test_data_that_is_no_message_is_refused(data: bytes, what: str) -> None:
     """Strictness detects that something other than NATS Streaming answers."""
     with pytest.raises(CodecError):
         decode(PubAck, data)
@@ -176,7 +176,7 @@ def test_a_negative_int32_is_ten_bytes_and_one_of_five_is_refused() -> None:
     "message",
     [Ack(sequence=1 << 64), Ack(sequence=-1), ConnectRequest(protocol=1 << 31), Ack(subject="\ud800")],
 )
-def test_what_can_not_be_written_is_the_codecs_own_error(message: Message) -> None:
+def test_a_message_that_can_not_be_encoded_is_the_codecs_own_error(message: Message) -> None:
     """Out of range, half a character."""
     with pytest.raises(CodecError):
         encode(message)

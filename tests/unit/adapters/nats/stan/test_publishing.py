@@ -110,7 +110,7 @@ class TestPublishing:
         await client.close()
 
     @pytest.mark.parametrize("channel", ["", ".", "a..b", "a.", ".a", "a/b", "a.*", ">", "a b"])
-    async def test_what_is_no_channel_is_not_sent(self, channel: str, wire: FakeWire, clock: FakeClock) -> None:
+    async def test_an_invalid_channel_is_not_sent(self, channel: str, wire: FakeWire, clock: FakeClock) -> None:
         """The server might drop it silently."""
         client = await connect(wire, clock)
         with pytest.raises(InvalidName):

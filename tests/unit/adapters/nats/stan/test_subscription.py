@@ -28,7 +28,7 @@ from tests.unit.adapters.nats.stan.fake_wire import ACKS, HEARTBEATS, ORDERS, PO
 
 
 class TestSubscribing:
-    async def test_what_comes_before_the_servers_answer_is_kept(self, wire: FakeWire, clock: FakeClock) -> None:
+    async def test_a_message_before_the_servers_answer_is_kept(self, wire: FakeWire, clock: FakeClock) -> None:
         """Deliveries and the answer come over different subjects: none is lost, and acks go to the answer's ack
         inbox.
         """
@@ -106,7 +106,9 @@ class TestSubscribing:
         assert len(subscription.buffer) == 0
         await client.close()
 
-    async def test_what_is_put_back_is_handed_out_again_after_its_delay(self, wire: FakeWire, clock: FakeClock) -> None:
+    async def test_a_message_put_back_is_handed_out_again_after_its_delay(
+        self, wire: FakeWire, clock: FakeClock
+    ) -> None:
         """Without the server: its ack wait is 10 s, and the delay is the requested one."""
         client = await connect(wire, clock)
         subscription = await client.subscribe(ORDERS)
