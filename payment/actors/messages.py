@@ -7,7 +7,7 @@
     Stripe  ──  AccountRead  ──────────────────────────▶  ledger   answered through the message's own future
     NATS    ──  EffectCompleted  ──────────────────────▶  ledger
     ledger  ──  ConfirmIntent, CreateIntent, RetrieveIntent, CancelIntent,
-                ListCharges, RefundCharge, FindRefund, CancelEffect  ──▶  Stripe
+                ListCharges, RefundCharge, FindRefund, RecheckRefund, CancelEffect  ──▶  Stripe
     ledger  ──  PublishEvent  ─────────────────────────▶  NATS
 
 Every message is frozen. If the sender waits for an answer, the message has a future or a callback, which the receiver

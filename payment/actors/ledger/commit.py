@@ -1,6 +1,6 @@
-"""A commit: messages of many orders are taken, decided and written together, and what follows from them is released.
+"""A commit: messages of many orders are taken, decided and written together; then effects and replies are released.
 
-For every order of a commit it goes round, at most `ROUNDS_TOGETHER_LIMIT` times:
+A commit has at most `ROUNDS_TOGETHER_LIMIT` rounds, each with these steps:
 
     take     the oldest messages of the order's queue: the order is under way until it is done with
     load     the order's document: from the cache, or from the store
@@ -54,24 +54,24 @@ from payment.ports.clock import Clock
 from payment.ports.store import Committed, CorruptDocument, OrderStore, StoreUnavailable
 
 ROUNDS_TOGETHER_LIMIT = 3
-"""Rounds that the orders of a commit go together: two of them may meet another process without bad luck or a fault."""
+"""Rounds of one commit. A conflict with another process costs a round, and two conflicts may happen without a fault."""
 
 CACHED_ORDERS_LIMIT = 5_000
 """Documents just written, about 2 kB each: the next step of a charge comes within seconds."""
 
 READ_FIRST_S = 10.0
-"""After an order that should have been new was none, orders are read first for this long, in seconds: a new queue group
-receives all events that there ever were, and a write that collides costs more than the read that it saves."""
+"""After an order that was presumed new was stored already, orders are read first for this time, in seconds: a new queue
+group receives all past events, and a write that collides costs more than the read that it saves."""
 
 ITEMS_IN_A_TURN = 16
 """Orders decided or applied before others may run: 200 in a row would keep every request waiting for a tenth of a
-second. Where the others take long, as they do in a burst, a turn lasts as long as theirs: a commit that had 16 orders'
-time between each thousand refusals would take ten seconds."""
+second. If the others take long, as in a burst, a turn takes the same time as theirs: otherwise a commit, with 16 orders
+between each thousand refusals, would take ten seconds."""
 
 DECIDED_AS_OF_ITS_BEGINNING_S = 1.0
-"""For so long, in seconds, a round of a commit decides as of its beginning. That time is a charge's position at Stripe:
-two commits decide in turns, some orders are read first, and the request that came first goes first all the same. An
-older time is no longer the present, and the context is made anew."""
+"""A round of a commit decides as of its beginning for this time, in seconds. The time of the decision is a charge's
+priority at Stripe, so the first request stays first although two commits decide in turns and some orders are read
+first. After this time the round decides as of now."""
 
 NOT_TAKEN = frozenset({Committed.UNKNOWN, Committed.REFUSED})
 """Results that are no evidence that the store can be written."""
@@ -89,14 +89,14 @@ class ProcessIdentity:
 
 
 class SentWrite(Struct, frozen=True):
-    """A write that may have been applied: what it was decided on, and the document."""
+    """A write that may have been applied: the order that it was decided on, and the document."""
 
     before: Order | None
     after: Order
 
 
 class BatchItem(Struct, eq=False):
-    """One order of a commit: its messages, what was decided, and every write of it that may have been applied.
+    """One order of a commit: its messages, the decision, and every write of it that may have been applied.
 
     A message is taken out of `messages` when it is answered: what is left when the ledger dies still waits.
     """
@@ -137,7 +137,7 @@ class LoopTurns:
         self._others_took_s = 0.0
 
     async def before(self, place: int) -> None:
-        """Before the order at this place: let others run, now and then, and once we have had as long as they had."""
+        """Called before the order at index `place`: let other tasks run if this turn is over."""
         if place % ITEMS_IN_A_TURN != ITEMS_IN_A_TURN - 1:
             return
         if self._clock.monotonic() - self._turn_began >= self._others_took_s:
@@ -147,19 +147,19 @@ class LoopTurns:
             self._others_took_s = self.begin() - ended - (self._share.used_s - used_s)
 
     def end(self) -> float:
-        """To be called before whatever lets others run. Returns the monotonic time."""
+        """It must be called before anything that lets other tasks run. Returns the monotonic time."""
         now = self._clock.monotonic()
         self._share.used_s += now - self._turn_began
         return now
 
     def begin(self) -> float:
-        """To be called after others ran. Returns the monotonic time."""
+        """It must be called after other tasks ran. Returns the monotonic time."""
         self._turn_began = self._clock.monotonic()
         return self._turn_began
 
 
 class Commits:
-    """Commits batches of orders. The store's outages are waited out only for orders that may have been written."""
+    """Commits batches of orders. In an outage of the store only orders that may have been written wait."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class Commits:
     # ------------------------------------------------------------------------------------------------ one commit
 
     def take(self, order_queues: list[OrderQueue]) -> list[BatchItem]:
-        """Take messages from these queues. Each order is under way until `commit` is done with it."""
+        """Take messages from these queues. Each order is under way until `commit` has finished it."""
         items = [BatchItem(order_queue.order_id, order_queue, order_queue.take()) for order_queue in order_queues]
         for item in items:
             self._under_way[item.order_id] = item
@@ -212,7 +212,7 @@ class Commits:
         return items
 
     async def commit(self, items: list[BatchItem]) -> None:
-        """Return when each order is written, given up, put off, set aside, or left to `take_stragglers`."""
+        """Commit the items: each is written, given up, postponed, set aside, or left to `take_stragglers`."""
         turns = LoopTurns(self._clock, self._share)
         for _ in range(ROUNDS_TOGETHER_LIMIT):
             decided = await self._load_and_decide(items, turns)
@@ -225,10 +225,10 @@ class Commits:
         self._stragglers += items
 
     async def _load_and_decide(self, items: list[BatchItem], turns: LoopTurns) -> list[BatchItem]:
-        """Decide each on its cached document, and on one that is just read where that would change nothing.
+        """Decide each item on its cached document; on a fresh read if that changes nothing. Returns the items to write.
 
-        Of a new order it is known without a read that there is no document: where that is wrong, its write collides,
-        and it is read then. Returns what is to be written.
+        A new order is presumed to have no document, without a read. If it has one, the write collides, and the order is
+        read then.
         """
         decided: list[BatchItem] = []
         unread: list[BatchItem] = []
@@ -260,7 +260,7 @@ class Commits:
         return decided
 
     async def _load(self, items: list[BatchItem], decided: list[BatchItem]) -> list[BatchItem]:
-        """Read documents; return what was read. While the store is away, only what may have been written waits for it.
+        """Read documents; return the items that were read. In an outage only items that may have been written wait.
 
         Nor does what was `decided` already, on a cached document: when the store is back it would be too late for it.
         """
@@ -358,7 +358,7 @@ class Commits:
         return results
 
     async def _apply(self, items: list[BatchItem], results: list[Committed], turns: LoopTurns) -> list[BatchItem]:
-        """Do what follows from the result of each write. Returns what has to go round again."""
+        """Act on the result of each write. Returns the items that need another round."""
         again: list[BatchItem] = []
         refused: list[BatchItem] = []
         for place, (item, result) in enumerate(zip(items, results, strict=True)):
@@ -386,8 +386,8 @@ class Commits:
                     again.append(item)
         usable = True
         if NOT_TAKEN.issuperset(results) and any(item.failures == 1 for item in items):
-            # The store is most likely gone: to find out now is better than after the next read has timed out. But one
-            # document that it fails again and again is no outage.
+            # The store is most likely away: a check now is faster than the time-out of the next read. But one document
+            # that it fails again and again is no outage.
             reason = f"a write was not confirmed: {self._store.trouble}"
             usable = await self._store_failed(reason, wait=bool(again))
         for item in refused:
@@ -398,10 +398,10 @@ class Commits:
                 self._give_up(item)
         return again
 
-    # --------------------------------------------------------------------------------- what becomes of an order
+    # --------------------------------------------------------------------------------- the end of one order
 
     def _finish(self, item: BatchItem) -> None:
-        """The document stands as `item.after`, confirmed or just read: release what follows from it.
+        """The stored document is `item.after`, confirmed or just read: release its effects, replies and events.
 
         Each step by itself: what goes wrong with this order in one of them keeps it from none of the others.
         """
@@ -449,7 +449,7 @@ class Commits:
     def _reply(
         self, order: Order | None, charge: PendingCharge, reply: Reply | Start, handover: Handover | None
     ) -> None:
-        """Answer a request by the document as it stands now, or have it wait for its outcome."""
+        """Answer a request by the stored document, or let it wait for its outcome."""
         match reply:
             case Start() | OutcomePending() | RequiresAction():
                 assert order is not None
@@ -548,7 +548,7 @@ class Commits:
                 return
 
     def _done(self, item: BatchItem) -> None:
-        """The order is under way no longer."""
+        """The order is no longer under way."""
         self._declines.given_up(item.order_id)
         del self._under_way[item.order_id]
         self._order_queues.done(item.queue)
@@ -556,7 +556,7 @@ class Commits:
             self._work_ready.set()
 
     def _was_applied(self, item: BatchItem) -> bool:
-        """Whether a write of ours whose answer was lost is what the store holds: then it counts as written."""
+        """Whether the stored document is a write of ours whose answer was lost: then it counts as written."""
         stored = item.before
         if stored is None or stored.writer is None or stored.writer.number not in item.sent:
             return False
@@ -584,7 +584,7 @@ class Commits:
     # ------------------------------------------------------------------------------------------ for the ledger
 
     def answer_not_now(self, messages: Iterable[QueuedMessage]) -> list[QueuedMessage]:
-        """Answer requests and events, which come again. Returns the rest: what actors brought, and what was due."""
+        """Answer requests and events, which come again. Returns the rest: actors' messages and due tasks."""
         rest: list[QueuedMessage] = []
         for message in messages:
             match message:
@@ -601,7 +601,7 @@ class Commits:
         return [message for item in self._under_way.values() for message in item.messages]
 
     def take_stragglers(self) -> list[BatchItem]:
-        """The orders to be tried again, taken out."""
+        """Returns, and removes, the orders to be tried again."""
         items, self._stragglers = self._stragglers, []
         return items
 
@@ -611,7 +611,7 @@ class Commits:
 
 
 class RoundContext:
-    """The context in which one round of a commit decides: that of its beginning, until that is too old."""
+    """The decision context of a round: of its beginning for `DECIDED_AS_OF_ITS_BEGINNING_S`, then of the present."""
 
     def __init__(self, clock: Clock, identity: ProcessIdentity) -> None:
         self._clock = clock

@@ -1,9 +1,9 @@
-"""The order queues: one for each order that has messages waiting, so that each order's changes come one after another.
+"""The order queues: one for each order with waiting messages, so that each order's changes come one after another.
 
-A queue whose write is under way keeps its later messages; other orders go on. Queues are taken in the order in which
-their oldest message came, but those in which an effect has completed come first: what was begun is finished before
-more is begun. Completions are few, for each is of something begun; so they delay nothing for long, and a burst does not
-delay them.
+A queue whose write is under way keeps its later messages; other orders go on. Queues are taken by the arrival of their
+oldest message, but those with a completed effect come first: charges in progress are finished before new ones begin.
+Completions are few, because each belongs to a charge in progress. So they delay the others only briefly, and a burst
+does not delay them.
 """
 
 from collections import deque
@@ -31,17 +31,17 @@ class OrderQueue:
         self.messages: deque[QueuedMessage] = deque()
         self.under_way = False
         self.ready_since = 0.0
-        """Monotonic seconds, while it is ready to begin something."""
+        """Monotonic seconds: since when it is ready, while it has no completed effect."""
         self.singly = False
-        """One of its messages makes a document that can't be written: each is folded alone, to find out which."""
+        """One of its messages makes a document that can't be written: each is committed alone, to find which."""
 
     def take(self) -> list[QueuedMessage]:
-        """Take the oldest messages out, as many as one write may fold."""
+        """Take out the oldest messages, up to the limit of one write."""
         count = min(len(self.messages), 1 if self.singly else MESSAGES_IN_A_FOLD_LIMIT)
         return [self.messages.popleft() for _ in range(count)]
 
     def put_back(self, messages: Iterable[QueuedMessage]) -> None:
-        """Put messages that were taken out back to where they came from: before those that came meanwhile."""
+        """Put messages that were taken out back, before those that came meanwhile."""
         self.messages = deque((*messages, *self.messages))
 
 
@@ -72,7 +72,7 @@ class OrderQueues:
             self._ready[order_queue.order_id] = order_queue
 
     def take_ready(self, limit: int) -> list[OrderQueue]:
-        """Up to `limit` ready queues, now under way; each must be given back with `done`."""
+        """Returns up to `limit` ready queues, which are under way from now on. `done` must be called for each."""
         order_queues = list(islice(chain(self._ready_to_finish.values(), self._ready.values()), limit))
         for order_queue in order_queues:
             order_queue.under_way = True
@@ -91,7 +91,7 @@ class OrderQueues:
             del self._order_queues[order_queue.order_id]
 
     def waiting(self) -> list[QueuedMessage]:
-        """Every message that waits in a queue."""
+        """Returns every message that waits in a queue."""
         return [message for order_queue in self._order_queues.values() for message in order_queue.messages]
 
     def keep(self, kept: Callable[[Iterable[QueuedMessage]], list[QueuedMessage]]) -> None:
@@ -109,11 +109,11 @@ class OrderQueues:
 
     @property
     def ready(self) -> int:
-        """How many queues could be taken."""
+        """The number of ready queues."""
         return len(self._ready) + len(self._ready_to_finish)
 
     def behind_s(self) -> float:
-        """How long the queue that is next to begin something has been ready, in seconds: no such queue waits longer."""
+        """Returns how long the oldest ready queue without a completed effect has waited, in seconds."""
         order_queue = next(iter(self._ready.values()), None)
         return self._clock.monotonic() - order_queue.ready_since if order_queue is not None else 0.0
 
