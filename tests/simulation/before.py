@@ -24,7 +24,7 @@ WRITER = "release 0.1.0"
 
 
 def payment_id_of(order: OrderPlan) -> str:
-    """Payment ids of that release were drawn by chance."""
+    """Release 0.1.0 drew its payment ids at random."""
     return sha256(f"0.1.0 {order.id}".encode()).hexdigest()[:32]
 
 

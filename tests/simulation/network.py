@@ -1,8 +1,8 @@
-"""The network between customers and processes: connections in memory, with latency, broken when a process dies.
+"""The network between customers and processes: connections in memory, with latency, that break when a process dies.
 
 The server's side is an `asyncio.Transport` under aiohttp's unmodified protocol, in the context of the process that
-listens. The client's side is whatever has `received` and `lost`; it belongs to the world. A paused process's kernel
-still accepts: what was sent waits for it. One connection has one latency, so that its bytes keep their order.
+listens. The client's side is an object with `received` and `lost`; it belongs to the world. A paused process's kernel
+still accepts, and keeps what clients send. One connection has one latency, so that its bytes keep their order.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ CLOSED = "connection closed"
 
 
 class ClientSide(Protocol):
-    """Who connects."""
+    """The client of a connection."""
 
     def received(self, data: bytes) -> None:
-        """Some bytes of the answer have come."""
+        """Receive some bytes of the answer."""
 
     def lost(self, reason: str) -> None:
-        """The connection is no more. Not called after `Connection.hang_up`."""
+        """Note that the connection has ended. Not called after `Connection.hang_up`."""
 
 
 class Listening:
-    """A process's entrance (`payment.actors.http.acceptor.Entrance`): the network lets everybody in at once."""
+    """A process's entrance (`payment.actors.http.acceptor.Entrance`): the network accepts every connection at once."""
 
     port = 80
 
@@ -70,7 +70,7 @@ class Connection(asyncio.Transport):
         self._loop.call_later(self._latency_s, self._deliver, data, context=self.owner.context)
 
     def hang_up(self) -> None:
-        """The client is gone, and wants to hear nothing more."""
+        """End the connection from the client's side: the client receives nothing more."""
         self._client = None
         self._loop.call_later(self._latency_s, self._end_of_input, context=self.owner.context)
 
@@ -91,13 +91,13 @@ class Connection(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         if not self._closing:
-            self._to_client(self._hand_over, bytes(data))
+            self._to_client(self._deliver_to_client, bytes(data))
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
             self._loop.call_soon(self._connection_lost)
-            self._to_client(self._tell_lost, CLOSED)
+            self._to_client(self._report_lost, CLOSED)
 
     abort = close
 
@@ -113,14 +113,14 @@ class Connection(asyncio.Transport):
     # What happens in the world's context.
 
     def reset(self) -> None:
-        """The process has died: its kernel says so."""
-        self._to_client(self._tell_lost, RESET)
+        """Reset the connection: the process has died."""
+        self._to_client(self._report_lost, RESET)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _deliver_to_client(self, data: bytes) -> None:
         if self._client is not None:
             self._client.received(data)
 
-    def _tell_lost(self, reason: str) -> None:
+    def _report_lost(self, reason: str) -> None:
         if self._client is not None:
             client, self._client = self._client, None
             client.lost(reason)
@@ -147,7 +147,7 @@ class Connection(asyncio.Transport):
 
 
 class Network:
-    """Who listens where, and all connections."""
+    """All listening processes, and all connections."""
 
     def __init__(self, loop: VirtualLoop, chances: Chances) -> None:
         self.loop = loop
@@ -158,7 +158,7 @@ class Network:
     async def open_acceptor(
         self, host: str | None, _port: int, connection: MakeConnection, clock: Clock, _logger: object
     ) -> Listening:
-        """As `payment.actors.http.acceptor.open_acceptor`, for the process that asks."""
+        """As `payment.actors.http.acceptor.open_acceptor`, for the process that calls it."""
         assert host is not None
         if host in self._listening:
             raise OSError(98, f"{host} is in use")
@@ -187,7 +187,7 @@ class Network:
         self._connections.pop(connection, None)
 
     def drop(self, owner: Owner) -> None:
-        """A process is no more: nobody listens, and whoever is connected hears so."""
+        """Remove a process that has died: it listens no more, and its connections are reset."""
         for host, listening in list(self._listening.items()):
             if listening.owner is owner:
                 del self._listening[host]

@@ -60,19 +60,19 @@ class ReadLost(AtCall):
         call.loses_answer = True
 
 
-class Unwritable(AtCall):
+class DocumentRejected(AtCall):
     name, rows, hooks = "document refused", ("F41",), COMMIT
 
     def befall(self, call: Call, strike: Strike) -> None:
         call.rejected_document = True
 
 
-class Restored(Fault):
-    """The store is put back to what it was `for_s` before. Past `busy_s` no process runs until then."""
+class DatabaseRestored(Fault):
+    """The store is restored to its state of `for_s` before. Past `busy_s` no process runs until then."""
 
     name, rows = "database restored", ("F47",)
     busy_s = 10.0
-    """So long all goes on after the backup; the rest of a long time is jumped over."""
+    """For this long all processes go on after the backup, in seconds; the rest of a long time is skipped."""
 
     def draw(self, dice: Dice) -> Strike:
         for_s = dice.spread(0.2, 8.0) if dice.chance(0.8) else dice.spread(HOUR_S, 30 * HOUR_S)
@@ -81,7 +81,7 @@ class Restored(Fault):
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.take_a_backup()
         if strike.for_s > self.busy_s:
-            world.later(self.busy_s, lambda: world.nobody_runs(strike.for_s - self.busy_s - 1.0, paused=False))
+            world.later(self.busy_s, lambda: world.halt_all(strike.for_s - self.busy_s - 1.0, paused=False))
         world.later(strike.for_s, world.put_back)
 
 
@@ -104,7 +104,7 @@ class PublishLost(AtCall):
 
 
 class PublishesRefused(Fault):
-    """The bus is there, and takes nothing of one of our subjects, or of both."""
+    """The bus is reachable, and rejects the events of one of our subjects, or of both."""
 
     name, rows, longest_s = "publishes refused", ("F54",), 40.0
 
@@ -119,7 +119,7 @@ class PublishesRefused(Fault):
 
 
 class EventRefused(AtCall):
-    """One event alone, at one try."""
+    """The bus rejects one event, at one try."""
 
     name, rows, hooks = "event refused", ("F54",), ("bus.publish",)
 
