@@ -86,12 +86,12 @@ class Accounts:
     def __init__(self) -> None:
         self.index = 0
         self.at_s = 0.0
-        """Of the last entry."""
+        """The time of the last entry, in seconds."""
         self.orders: dict[str, Order] = {}
         self.revisions: defaultdict[str, list[Revision]] = defaultdict(list)
         self.received_s: dict[str, float] = {}
         """When an order that can be paid first stood in the store, by true time."""
-        self.born_s: dict[tuple[str, int], float] = {}
+        self.first_stored_s: dict[tuple[str, int], float] = {}
         """When an attempt (order, number) first stood in the store, by true time."""
         self.begun: list[tuple[int, str, Attempt]] = []
         """Each attempt, with the entry that brought it."""
@@ -243,7 +243,7 @@ class Accounts:
         self.corrupt.discard(order.id)
         known = len(self.orders[order.id].attempts) if order.id in self.orders else 0
         for attempt in order.attempts[known:]:
-            self.born_s[order.id, attempt.number] = entry.at_s
+            self.first_stored_s[order.id, attempt.number] = entry.at_s
             if attempt.intent:  # release 0.1.0 began its attempts before the journal begins
                 self.begun.append((self.index, order.id, attempt))
         for attempt in order.attempts:
@@ -465,7 +465,7 @@ def order_of(entry: Stored) -> str:
     return str(payload["id"] if entry.subject in INCOMING_SUBJECTS else payload["orderId"])
 
 
-def stands_applied(accounts: Accounts, event: Stored) -> bool:
+def is_applied(accounts: Accounts, event: Stored) -> bool:
     """Whether the store's document shows the effect of an event of the orders service."""
     order = accounts.orders.get(order_of(event))
     if order is None:

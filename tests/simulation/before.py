@@ -19,7 +19,7 @@ from tests.simulation.plan import OrderPlan
 TOKEN = "tok_visa"
 AMOUNT, CURRENCY = 2000, "usd"
 SENT_BEFORE = timedelta(minutes=5)
-"""How long before the world's beginning the charge was sent."""
+"""How long before the world's beginning release 0.1.0 sent the charge."""
 WRITER = "release 0.1.0"
 
 

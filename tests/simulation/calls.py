@@ -61,12 +61,12 @@ class Call:
 
 
 class Carrier:
-    """Carries calls."""
+    """Carries calls to the other side, and their answers back."""
 
     def __init__(self, loop: VirtualLoop, latency_s: Callable[[str], float]) -> None:
         self._loop = loop
         self._latency_s = latency_s
-        self.flying: dict[int, float] = {}
+        self.in_flight: dict[int, float] = {}
         """When each late request lands, in the loop's time."""
         self.hanging: list[tuple[Owner, asyncio.Future[Any]]] = []
         """Calls that never return, with their processes."""
@@ -103,14 +103,14 @@ class Carrier:
         self._flights += 1
         flight = self._flights
         if call.late_s or call.copies > 1:
-            self.flying[flight] = self._loop.time() + after_s
+            self.in_flight[flight] = self._loop.time() + after_s
 
         def reply(result: R) -> None:
             if not call.loses_answer:
                 self._later(self._latency_s(call.hook) + call.answer_late_s, _settle, answer, result)
 
         def arrive() -> None:
-            self.flying.pop(flight, None)
+            self.in_flight.pop(flight, None)
             act(reply)
 
         self._later(after_s, arrive)

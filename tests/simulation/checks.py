@@ -91,7 +91,7 @@ def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Itera
                 yield Violation(law, about, words, at_s, accounts.index)
         accounts.note(entry)
     if trouble is not None:
-        yield Violation("L4: things come to rest", "", trouble, at_s, accounts.index)
+        yield Violation("L4: the world comes to rest", "", trouble, at_s, accounts.index)
     elif accounts.rested:
         for law, rests in REST_CHECKS:
             if accounts.restored and law not in AFTER_A_RESTORE:

@@ -138,10 +138,12 @@ class Customer:
     @property
     def waits(self) -> bool:
         """Whether the customer still has something to do."""
-        return self.under_way or (self.started and not self.known and not self.in_vain) or self.bank_at_s is not None
+        return (
+            self.under_way or (self.started and not self.known and not self.unresolvable) or self.bank_at_s is not None
+        )
 
     @property
-    def in_vain(self) -> bool:
+    def unresolvable(self) -> bool:
         """Whether, at rest, no operator corrects the order's document: the customer has to ask an operator."""
         edits, order_id = self._world.edits, self._order.id
         return self._world.at_rest and edits.is_corrupt(order_id) and order_id not in edits.coming
@@ -150,9 +152,9 @@ class Customer:
         self.started = True
         self._send()
 
-    def insist(self) -> None:
+    def repeat_at_rest(self) -> None:
         """At rest: repeat the request until the outcome is known, as often as Retry-After allows."""
-        if self.in_vain:
+        if self.unresolvable:
             return
         if self.started and not self.known and not self.under_way and self._world.now_s >= self.again_at_s:
             self._send()

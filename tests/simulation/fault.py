@@ -5,7 +5,7 @@
         rows = ("F09",)
         hooks = ("stripe.confirm",)
 
-        def befall(self, call: Call, strike: Strike) -> None:
+        def apply(self, call: Call, strike: Strike) -> None:
             call.loses_answer = True
 
 A fault has a name, the rows of the fault table that it exercises, the strikes that a seed draws of it (`draw`), and its
@@ -76,9 +76,9 @@ class AtCall(Fault):
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         if call is not None:
-            self.befall(call, strike)
+            self.apply(call, strike)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         """Change the call."""
         raise NotImplementedError
 

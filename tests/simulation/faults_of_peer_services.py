@@ -28,42 +28,42 @@ class WritesAway(Lasting):
 class WriteUnanswered(AtCall):
     name, rows, hooks = "answer of a write lost", ("F26",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class WriteLost(AtCall):
     name, rows, hooks = "write lost", ("F26", "F43"), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class WriteHeld(AtCall):
     name, rows, hooks, amount = "write lands late", ("F26", "F34"), COMMIT, (0.5, 40.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
 
 
 class WriteTwice(AtCall):
     name, rows, hooks = "write arrives twice", ("F26",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
 class ReadLost(AtCall):
     name, rows, hooks = "read fails", ("F25",), ("store.load", "store.load_by_payment", "store.due", "store.bury")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class DocumentRejected(AtCall):
     name, rows, hooks = "document refused", ("F41",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.rejected_document = True
 
 
@@ -92,14 +92,14 @@ class BusAway(Lasting):
 class PublishUnanswered(AtCall):
     name, rows, hooks = "answer to a publish lost", ("F07",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class PublishLost(AtCall):
     name, rows, hooks = "publish lost", ("F28",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
@@ -123,26 +123,26 @@ class EventRefused(AtCall):
 
     name, rows, hooks = "event refused", ("F54",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.refused = True
 
 
 class AckLost(AtCall):
     name, rows, hooks = "ack lost", ("F08",), ("bus.ack",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class DeliveredTwice(AtCall):
     name, rows, hooks = "event delivered twice", ("F01",), ("bus.deliver",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
 class DeliveredLate(AtCall):
     name, rows, hooks, amount = "event delivered late", ("F29",), ("bus.deliver",), (0.5, 20.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount

@@ -107,7 +107,7 @@ class ActorCrash(AtCall):
         "bus.publish",
     )
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.surprises = True
 
 
@@ -115,7 +115,7 @@ class ActorHang(AtCall):
     name, rows = "actor hangs", ("F32",)
     hooks = ("store.commit", "stripe.create", "stripe.confirm", "stripe.cancel", "stripe.refund", "bus.publish")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.hangs = True
 
 

@@ -28,28 +28,28 @@ AMOUNT_BELOW = 3.0
 class RequestLost(AtCall):
     name, rows, hooks = "request to Stripe lost", ("F10", "F23"), ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class AnswerLost(AtCall):
     name, rows, hooks = "answer of Stripe lost", ("F09", "F23"), ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class AnswerStalls(AtCall):
     name, rows, hooks, amount = "answer of Stripe stalls", ("F11",), KEYED, (1.0, 60.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer_late_s = strike.amount
 
 
 class RequestSlow(AtCall):
     name, rows, hooks, amount = "request to Stripe slow", ("F09", "F10"), ANY_STRIPE, (0.2, 12.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
 
 
@@ -61,7 +61,7 @@ class LandsLate(AtCall):
         (5.0, 20 * HOUR_S),
     )
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
         call.loses_answer = True
 
@@ -69,7 +69,7 @@ class LandsLate(AtCall):
 class LandsAfterRefusal(AtCall):
     name, rows, hooks, amount = "request lands after a later one was refused", ("F18",), CONFIRM, (70.0, 20 * HOUR_S)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
         call.loses_answer = call.refuses_later = True
 
@@ -77,7 +77,7 @@ class LandsAfterRefusal(AtCall):
 class RequestTwice(AtCall):
     name, rows, hooks = "request to Stripe arrives twice", ("F10",), (*KEYED, "stripe.cancel")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
@@ -86,7 +86,7 @@ class ErrorBefore(AtCall):
     rows: ClassVar[tuple[str, ...]] = ("F12",)
     hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.error_before = True
 
 
@@ -95,7 +95,7 @@ class ErrorAfter(AtCall):
     rows: ClassVar[tuple[str, ...]] = ("F12",)
     hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.error_after = True
 
 
@@ -119,7 +119,7 @@ class AmountRefused(AtCall):
 
     name, rows, hooks, amount = "Stripe refuses the amount", ("F35",), CREATE, (1.0, 4.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         if strike.amount < AMOUNT_BELOW:
             call.answer = Refused(RefusalReason.AMOUNT, "Amount must convert to at least 50 cents.")
         else:
@@ -129,21 +129,21 @@ class AmountRefused(AtCall):
 class KeyInUse(AtCall):
     name, rows, hooks = "key in use", ("F13",), KEYED
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.KEY_IN_USE, "idempotency_key_in_use")
 
 
 class LockTimeout(AtCall):
     name, rows, hooks = "lock timeout", ("F13",), (*KEYED, "stripe.cancel")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.LOCKED, "lock_timeout")
 
 
 class RetryAfter(AtCall):
     name, rows, hooks, amount = "429 with Retry-After", ("F14",), ANY_STRIPE, (1.0, 8.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.RATE_LIMITED, "rate limit", float(round(strike.amount)))
 
 

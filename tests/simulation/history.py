@@ -305,7 +305,7 @@ def _summary(order: Order) -> str:
     return f"rev {order.rev} {order.status.value}, {states}"
 
 
-# ------------------------------------------------------------------------------ what begins an attempt, what is denied
+# ---------------------------------------------------------------------------------------- the beginning of attempts
 
 
 @rest(law='no attempt begins for a request that was answered "nothing was charged"')

@@ -11,7 +11,7 @@ from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import UNSETTLED, Attempt, AttemptState
-from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of, seconds_of
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash
 from tests.simulation.journal import ChargeAnswered, ChargePosted, StayedReachable, Stored, StripeCharged
@@ -199,7 +199,7 @@ def events_are_not_lost(accounts: Accounts) -> Iterator[Breach]:
             continue
         if is_poison(event):
             yield "", f"{event.subject} {event.sequence} can't be applied, and is no dead letter"
-        elif not stands_applied(accounts, event):
+        elif not is_applied(accounts, event):
             yield order_of(event), f"{event.subject} {event.sequence} is lost"
 
 

@@ -25,7 +25,7 @@ from payment.core.order import (
     OutboxEvent,
     TaskKind,
 )
-from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied, tasks_of
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of, seconds_of, tasks_of
 from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
 from tests.simulation.journal import (
@@ -302,7 +302,7 @@ def acks_follow_writes(entry: Acked, accounts: Accounts) -> Iterator[Breach]:
     dead_letters = any(
         message.data == event.data and message.subject == event.subject for message in accounts.dead_letters.values()
     )
-    if not dead_letters and (is_poison(event) or not stands_applied(accounts, event)):
+    if not dead_letters and (is_poison(event) or not is_applied(accounts, event)):
         about = "" if is_poison(event) else order_of(event)
         yield about, f"{entry.who} acknowledged {entry.subject} {entry.sequence}, and the store does not show it"
 

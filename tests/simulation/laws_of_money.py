@@ -184,7 +184,7 @@ def stripe_has_no_complaint(entry: StripeAnswered, accounts: Accounts) -> Iterat
 def keys_are_young(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "confirm" or accounts.clock_jumped:
         return
-    age_s = entry.at_s - accounts.born_s.get((entry.order_id, entry.attempt), entry.at_s)
+    age_s = entry.at_s - accounts.first_stored_s.get((entry.order_id, entry.attempt), entry.at_s)
     if age_s > KEY_LIFE_S + TICK_S:
         yield entry.order_id, f"{entry.who} sent {entry.key} {age_s:.0f} s after it came to be"
     order = accounts.orders.get(entry.order_id)

@@ -119,7 +119,7 @@ class Owner:
         self.ready: deque[Ready] = deque()
         self.listed = False
         self.ran = 0
-        """How many of its handles have run."""
+        """The number of its handles that have run."""
         self.at_handle: tuple[int, Callable[[], None]] | None = None
         """The count of handles after which the world acts on the owner, and that act."""
         self.context: Context = copy_context()
@@ -167,7 +167,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.world = Owner("world")
         self.current = self.world
         self.crash: BaseException | None = None
-        """What the world's own code raised: a bug of the simulation."""
+        """The exception of the world's own code: a bug of the simulation."""
 
     # ------------------------------------------------------------------------------------------------ asyncio's own API
 
@@ -223,7 +223,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
         Raises:
             Spinning: an owner never waits.
-            BaseException: what the world's own code raised.
+            BaseException: the exception of the world's own code.
         """
         self.call_soon(main, context=self.world.context)
         self._thread_id = threading.get_ident()
@@ -248,7 +248,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
         Raises:
             RuntimeError: a task waits for something that can no longer come.
-            BaseException: what the world's own code raised.
+            BaseException: the exception of the world's own code.
         """
         if self._runnable:
             self._turn()

@@ -64,7 +64,7 @@ class Connection(asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._closing = False
 
-    # What the client does, in the world's context.
+    # The client's calls, in the world's context.
 
     def send(self, data: bytes) -> None:
         self._loop.call_later(self._latency_s, self._deliver, data, context=self.owner.context)
@@ -74,7 +74,7 @@ class Connection(asyncio.Transport):
         self._client = None
         self._loop.call_later(self._latency_s, self._end_of_input, context=self.owner.context)
 
-    # What happens in the process's context.
+    # Called in the process's context.
 
     def accept(self, factory: Callable[[], asyncio.Protocol]) -> None:
         self._protocol = factory()
@@ -110,7 +110,7 @@ class Connection(asyncio.Transport):
     def _to_client(self, act: Callable[..., None], *args: object) -> None:
         self._loop.call_later(self._latency_s, act, *args, context=self._loop.world.context)
 
-    # What happens in the world's context.
+    # Called in the world's context.
 
     def reset(self) -> None:
         """Reset the connection: the process has died."""
@@ -125,7 +125,7 @@ class Connection(asyncio.Transport):
             client, self._client = self._client, None
             client.lost(reason)
 
-    # What asyncio asks of a transport beside that.
+    # The rest of asyncio's interface of a transport.
 
     def is_closing(self) -> bool:
         return self._closing
@@ -134,13 +134,13 @@ class Connection(asyncio.Transport):
         return ("customer", 1) if name == "peername" else default
 
     def pause_reading(self) -> None:
-        """Requests are small: none fills a buffer."""
+        """Do nothing: requests are small, and none fills a buffer."""
 
     def resume_reading(self) -> None:
         """As above."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The network takes everything at once."""
+        """The network accepts everything at once."""
 
     def get_write_buffer_size(self) -> int:
         return 0

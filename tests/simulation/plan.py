@@ -87,7 +87,7 @@ class Plan(Struct, frozen=True):
     ends_s: float
     """When faults go off, and the rest begins, in seconds."""
     prepare: bool = False
-    """Intents are created when their orders come (`STRIPE_PREPARE`)."""
+    """Whether intents are created when their orders come (`STRIPE_PREPARE`)."""
 
 
 def encoded(plan: Plan) -> bytes:

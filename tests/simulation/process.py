@@ -132,7 +132,7 @@ class Process:
             self.world.loop.call_soon(self._stop.set, context=self.context)
 
     def jump(self, seconds: float) -> None:
-        """Set its wall clock forward or back."""
+        """Move its wall clock by `seconds`, forward or back."""
         self.clock.offset += timedelta(seconds=seconds)
 
     async def _run(self) -> int:

@@ -52,7 +52,7 @@ class Rest:
         self._steps = 0
         self._began_s = 0.0
         self._broken = False
-        """A process has been paused or killed since the rest began, or may be from now on."""
+        """Whether a process has been paused or killed since the rest began, or may be from now on."""
         self._limit_s = LIMIT_S + sum(strike.for_s for strike in world.plan.strikes if strike.fault == AHEAD)
 
     def begin(self) -> None:
@@ -61,7 +61,7 @@ class Rest:
         self._began_s = world.now_s
         world.faults_off()
         for customer in world.customers:
-            customer.insist()
+            customer.repeat_at_rest()
         world.later(STEP_S, self._step)
 
     def _step(self) -> None:
@@ -73,7 +73,7 @@ class Rest:
             return self._calm_down()
         self._calm = 0
         for customer in world.customers:
-            customer.insist()
+            customer.repeat_at_rest()
         next_s = self._next_s()
         if not self._broken and self._stays_awake():
             pass
@@ -106,7 +106,7 @@ class Rest:
 
     def _at_rest(self) -> bool:
         world = self._world
-        busy = bool(world.carrier.flying or world.bus.unsettled or world.stripe.coming or world.edits.coming)
+        busy = bool(world.carrier.in_flight or world.bus.unsettled or world.stripe.coming or world.edits.coming)
         busy = busy or any(customer.waits for customer in world.customers)
         busy = busy or any(order.recheck is not None for order in world.database.orders())
         return not busy and world.next_event_s() is None and all(self._blocked(order) for order in world.orders_due())
@@ -124,8 +124,8 @@ class Rest:
         unsettled = ["the bus has unacknowledged events"] if world.bus.unsettled else []
         unsettled += ["a charge is to come"] if world.stripe.coming else []
         unsettled += ["a document is to be corrected"] if world.edits.coming else []
-        flying = [f"{len(world.carrier.flying)} requests are on their way"] if world.carrier.flying else []
-        return "; ".join((*due, *waiting, *unsettled, *flying))
+        in_flight = [f"{len(world.carrier.in_flight)} requests are on their way"] if world.carrier.in_flight else []
+        return "; ".join((*due, *waiting, *unsettled, *in_flight))
 
     def _wake_all(self) -> None:
         for process in self._world.processes:
@@ -142,7 +142,7 @@ class Rest:
         due = [order.due for order in world.orders_due() if not self._blocked(order)]
         due += [order.recheck for order in world.database.orders()]
         times = [(at - BEGINNING).total_seconds() for at in due if at is not None]
-        landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.flying.values()]
+        landing = [at_s - world.loop.time() + world.now_s for at_s in world.carrier.in_flight.values()]
         event_s = world.next_event_s()
         events = [] if event_s is None else [event_s]
         coming = (*world.stripe.coming, *world.edits.coming.values())

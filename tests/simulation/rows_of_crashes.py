@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from payment.core.order import AttemptState, Order, TaskKind
 from payment.core.pending import publication
-from tests.simulation.accounts import Accounts, is_poison, stands_applied, tasks_of
+from tests.simulation.accounts import Accounts, is_applied, is_poison, tasks_of
 from tests.simulation.journal import (
     ChargePosted,
     Delivered,
@@ -88,7 +88,7 @@ def killed_after_the_publish(entry: Killed, accounts: Accounts) -> bool:
 def delivered_after_its_effect(entry: Delivered, accounts: Accounts) -> bool:
     """An event is delivered again after a process died, or an ack was lost, though its effect stands in the store."""
     event = accounts.incoming.get((entry.subject, entry.sequence))
-    if event is None or entry.nth == 1 or is_poison(event) or not stands_applied(accounts, event):
+    if event is None or entry.nth == 1 or is_poison(event) or not is_applied(accounts, event):
         return False
     return accounts.ever_killed or "ack lost" in accounts.struck
 

@@ -5,7 +5,7 @@ Each docstring describes the case that meets its row. Change together with: `row
 
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import AttemptState, Trigger
-from tests.simulation.accounts import Accounts, is_poison, order_of, stands_applied
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of
 from tests.simulation.faults_of_the_store import UNUSABLE
 from tests.simulation.journal import (
     ChargeAnswered,
@@ -27,12 +27,7 @@ from tests.simulation.rows import row
 def created_again(entry: Delivered, accounts: Accounts) -> bool:
     """An order:created is delivered for an order that the store holds already."""
     event = accounts.incoming.get((entry.subject, entry.sequence))
-    return (
-        entry.subject == ORDER_CREATED
-        and event is not None
-        and not is_poison(event)
-        and stands_applied(accounts, event)
-    )
+    return entry.subject == ORDER_CREATED and event is not None and not is_poison(event) and is_applied(accounts, event)
 
 
 @row("F02", ChargePosted)
@@ -119,7 +114,7 @@ def the_store_is_no_use(entry: LineLogged, accounts: Accounts) -> bool:
 
 @row("F41", FaultStruck)
 def a_document_is_refused(entry: FaultStruck, _accounts: Accounts) -> bool:
-    """The store refuses one document of a batch for good."""
+    """The store rejects one document of a batch for good."""
     return "F41" in entry.rows
 
 

@@ -77,10 +77,12 @@ def payable_after_a_decline(entry: Wrote, accounts: Accounts) -> bool:
 def a_key_is_too_old(entry: Wrote, accounts: Accounts) -> bool:
     """An attempt is unsettled, and its key may not be sent any more."""
     order = entry.order
-    born_s = [
-        accounts.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
+    first_stored_s = [
+        accounts.first_stored_s.get((order.id, each.number), entry.at_s)
+        for each in order.attempts
+        if each is order.unsettled
     ]
-    return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in born_s)
+    return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in first_stored_s)
 
 
 @row("F18", StripeReceived)
@@ -159,7 +161,7 @@ def an_exposed_intent_on_a_dead_order(entry: IntentMoved, accounts: Accounts) ->
 
 @row("F47", StoreRestored)
 def put_back_after_a_charge(entry: StoreRestored, accounts: Accounts) -> bool:
-    """The store is put back to before an order was charged."""
+    """The store is restored to its state before an order was charged."""
     known = {each.charge_id for order in entry.orders for each in order.attempts}
     return any(each.succeeded and each.charge_id not in known for each in accounts.charges.values())
 

@@ -380,6 +380,6 @@ class SimCards:
 
 
 def instrument_of(value: str) -> Instrument:
-    """The instrument of this value: its prefix says its kind."""
+    """The instrument of this value: the prefix gives its kind."""
     kind = next(kind for kind, prefix in PREFIXES.items() if value.startswith(prefix))
     return Instrument(kind, value)

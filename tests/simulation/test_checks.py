@@ -426,7 +426,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "L1: no second charge",
         lambda j: twice(j, StripeCharged, paid("o4"), charge_id="ch_9", intent_id="pi_9"),
     ),
-    "a refusal of the bus is not logged": (
+    "a rejection by the bus is not logged": (
         "a rejection by the bus",
         lambda j: [
             *j[:9],

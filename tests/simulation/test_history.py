@@ -27,7 +27,7 @@ from tests.unit.core.builders import of_kind
 EXPLAINED = "a reply is explained"
 READ = "what a GET reports of a payment"
 EXPIRED_S = 1_000.0
-"""Of orders that can be paid for 900 s."""
+"""After the expiry of orders that can be paid for 900 s."""
 FRESH = "a client secret is shown only"
 GIVING_WAY = '"nothing was charged" is no answer to a request'
 NOT_DENIED = "no attempt begins"

@@ -143,7 +143,7 @@ def test_an_idle_day_ages_keys_and_costs_no_time() -> None:
 
 
 def test_a_seed_is_the_same_world_twice_to_the_byte() -> None:
-    """Whatever ran before it in the same process."""
+    """Also after other worlds in the same process."""
     once = [simulate(seed).digest for seed in SEEDS_TWICE]
     again = [simulate(seed).digest for seed in reversed(SEEDS_TWICE)]
     assert again == once[::-1]

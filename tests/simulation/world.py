@@ -38,9 +38,9 @@ from tests.support.fakes.store import FakeDatabase
 OTHER_KEY = "key of another account"
 """The fault that gives a process such a key: the database then belongs to the right account from the beginning."""
 ACK_WAIT_S = 8.0
-"""How long the bus waits for an ack. The contract asks for 5 s or more."""
+"""How long the bus waits for an ack, in seconds. The contract asks for 5 s or more."""
 RESTART_AFTER_S = 0.5
-"""How soon the platform starts a process again that has ended by itself."""
+"""How soon the platform restarts a process that has ended by itself, in seconds."""
 ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
 FOLDER = re.compile(r'File "[^"]*/(?=(?:payment|tests|asyncio|aiohttp)/)')
 """The location of the code is no part of a world: a copy elsewhere runs the same one."""

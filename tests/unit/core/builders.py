@@ -188,7 +188,7 @@ def unexpected(status: IntentStatus, attempt: int = 1, intent: int = 1) -> Inten
 
 
 def now_canceled(intent: int = 1) -> IntentRetrieved:
-    """The answer to a cancel."""
+    """The answer to a cancel: the intent is canceled."""
     return retrieved(CANCELED, RetrieveReason.CANCEL, intent=intent)
 
 

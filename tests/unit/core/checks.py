@@ -1,4 +1,4 @@
-"""What must be true of every document that the core writes, and of every step from one to the next.
+"""The invariants of every document that the core writes, and of every step from one to the next.
 
 Stories, generated sequences and the model world check all of it after each step.
 """

@@ -181,7 +181,7 @@ def test_refused_create_settles_its_attempt() -> None:
 
 
 def test_refused_create_while_the_intent_is_cancelled_settles() -> None:
-    """There is nothing to cancel."""
+    """No confirm was sent: there is nothing to cancel."""
     story = confirming().later(hours=13).decide(unclear(id=None), create_refused())
     assert (story.state(), pending(story.doc)) == (S.DECLINED, ())
 
@@ -395,7 +395,7 @@ def test_intent_whose_secret_never_left_is_not_rechecked() -> None:
 
 
 def test_canceled_or_succeeded_intent_is_at_rest() -> None:
-    """It can never charge again."""
+    """The intent can never charge again."""
     assert pending(cancelling().decide(now_canceled()).doc) == ()
     assert confirming().decide(succeeded()).intent.task is None
 

@@ -1,4 +1,4 @@
-"""The laws, in a small world that Hypothesis drives: whatever happens, at rest the accounts agree.
+"""The laws, in a small world that Hypothesis drives: after any sequence of events, the accounts agree at rest.
 
 Every rule is one event of the world. `World.decide` checks the invariants of single documents and steps; each rule is
 followed by the check that no two charges are ever kept at one time; the other laws are checked at the end, after every
@@ -201,7 +201,7 @@ class Payments(RuleBasedStateMachine):
                     world.deliver(0)
             at = min((at for at in (world.doc.due, world.doc.recheck) if at is not None), default=None)
             if at is None or self.is_given_up():
-                world.advance(WIRE)  # whatever is still on the wire lands now, and no process sees it
+                world.advance(WIRE)  # requests that are still on the wire land now, and no process gets the answers
                 break
             late = LATE_SWEEP if world.doc.holder is None else timedelta(0)
             world.advance(max(at - world.now, timedelta(0)) + late)

@@ -88,7 +88,7 @@ def test_every_amount_survives_a_double(cents: int) -> None:
 
 @given(st.decimals(allow_nan=True, allow_infinity=True), st.sampled_from(["usd", "jpy", "kwd", "isk", "nope"]))
 def test_any_price_is_an_amount_or_a_bad_price(price: Decimal, currency: str) -> None:
-    """No number raises anything else."""
+    """Every number is an amount, or raises BadPrice."""
     try:
         amount = minor_units(price, currency)
     except BadPrice:

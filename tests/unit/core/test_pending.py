@@ -89,7 +89,7 @@ BY_TASK: dict[TaskKind, tuple[Callable[[], Story], type[Effect]]] = {
 
 @pytest.mark.parametrize("state", S)
 def test_each_state_has_the_pending_effects_of_its_row(state: S) -> None:
-    """The last column of the protocol's table."""
+    """The pending effects are those of the last column of the protocol's table."""
     assert [type(item.effect) for item in pending(BY_STATE[state]().doc)] == FIRST_OWED[state]
 
 
@@ -174,7 +174,7 @@ def test_event_is_known_by_subject_and_payment_together() -> None:
 
 
 def test_one_effect_never_hides_another() -> None:
-    """A refund, a confirm and an event are owed side by side; `due` is the earliest."""
+    """A refund, a confirm and an event are pending side by side; `due` is the earliest."""
     story = of_0_1_0("refunding, on an open order").later(seconds=2).decide(request("tok_2"))
     assert {type(item.effect) for item in pending(story.doc)} == {RefundCharge, ConfirmIntent}
     assert story.doc.due == min(item.at for item in pending(story.doc))

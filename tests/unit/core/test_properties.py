@@ -288,7 +288,7 @@ def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps: li
 @given(STEPS)
 @SEVERAL
 def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps: list[Turn]) -> None:
-    """Whatever came before: once the intent of an order that is over is known canceled, no attempt is unsettled."""
+    """After any sequence: once the intent of an order that is over is known canceled, no attempt is unsettled."""
     *_, (_, context, _, step) = walk(PAYABLE + steps)
     order = present(step.order)
     intent = present(order.intent)

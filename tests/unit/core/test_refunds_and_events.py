@@ -99,7 +99,7 @@ def test_refund_that_is_done_stands() -> None:
 
 
 def test_outcome_of_an_earlier_refund_key_changes_nothing() -> None:
-    """The next key is in use by now."""
+    """The next refund key is in use by then."""
     story = refunding().decide(refund_error_stored(), refund_not_found())
     before = story.doc
     assert story.decide(refund_error_stored(number=1), refund_not_found(number=1)).doc is before
@@ -156,7 +156,7 @@ def test_lease_of_an_event_is_renewed_and_given_back_too() -> None:
 
 
 def test_event_of_another_process_is_neither_renewed_nor_given_back() -> None:
-    """Nothing is written for it."""
+    """No document is written for it."""
     story = paid().later(seconds=40)
     publish = story.one(PublishEvent).id
     before = story.doc

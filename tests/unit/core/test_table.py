@@ -50,7 +50,7 @@ def test_no_pair_leads_from_settled_to_unsettled() -> None:
 
 
 def test_money_is_kept_only_by_a_success_that_is_wanted() -> None:
-    """Paid is entered by one trigger, from every state in which nothing was charged yet."""
+    """One trigger leads to paid, from every state in which nothing was charged yet."""
     entering = {pair for pair, after in TABLE.items() if after is S.PAID and pair[0] is not S.PAID}
     uncharged = set(S) - GIVING_BACK - {S.PAID}
     assert entering == {(state, Trigger.SUCCEEDED) for state in uncharged}

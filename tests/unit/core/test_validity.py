@@ -1,4 +1,4 @@
-"""The checks of a document that is read: whatever an edit makes of it, it counts as corrupt, or nothing raises.
+"""The checks of a document that is read: whatever an edit makes of it, it is called corrupt, or no function raises.
 
 The documents are those of every story and state, of this release and of 0.1.0. A corruption replaces any field by any
 value that a document may hold, or by one of another document, deletes it, or exchanges two.

@@ -75,7 +75,7 @@ class Charge:
     id: str
     refund: str | None = None
     failed: int = 0
-    """How many refunds of it have failed after they succeeded."""
+    """The number of its refunds that failed after they succeeded."""
 
 
 @dataclass
@@ -301,7 +301,7 @@ class World:
             self.land(late[0])
         self.now = until
         for intent in self.stripe.intents.values() if self.restored else ():
-            # What an operator's reconciling does within a day: Stripe forgets the key of a create by then, so that no
+            # An operator reconciles within a day: Stripe forgets the key of a create by then, so that no
             # process can find an intent any more that the restored document does not know.
             intent.secret_out = intent.secret_out and self.now < intent.made + KEY_MEMORY
 
