@@ -38,7 +38,7 @@ REPEAT_AFTER_S = 1.0
 """About how long a customer waits before it repeats a request, in seconds."""
 PATIENCE_AT_REST_S = 12.0
 """At rest no customer gives up before the service answers, in seconds."""
-LONGEST_WISH_S = 6 * 3600.0
+LONGEST_RETRY_AFTER_S = 6 * 3600.0
 """A customer waits at most this long, whatever a Retry-After asks for, in seconds."""
 LOST_PATIENCE = "patience ran out"
 UNKNOWN = b"outcome unknown"
@@ -205,13 +205,13 @@ class Customer:
 
     def _learned(self, known: bool, retry_after_s: int | None) -> None:
         self.known = known
-        self.again_at_s = self._world.now_s + min(max(float(retry_after_s or 0), self._wait_s()), LONGEST_WISH_S)
+        self.again_at_s = self._world.now_s + min(max(float(retry_after_s or 0), self._wait_s()), LONGEST_RETRY_AFTER_S)
 
     def _wait_s(self) -> float:
         """At rest each repetition waits longer than the one before: a wait of hours needs no request every second."""
         if self._world.at_rest:
             self._repeated += 1
-        return min(1.5**self._repeated, LONGEST_WISH_S) if self._repeated else 0.0
+        return min(1.5**self._repeated, LONGEST_RETRY_AFTER_S) if self._repeated else 0.0
 
     def _request_failed(self, number: int, reason: str) -> None:
         self.under_way = False

@@ -54,7 +54,11 @@ class WriteTwice(AtCall):
 
 
 class ReadLost(AtCall):
-    name, rows, hooks = "read fails", ("F25",), ("store.load", "store.load_by_payment", "store.due", "store.bury")
+    name, rows, hooks = (
+        "read fails",
+        ("F25",),
+        ("store.load", "store.load_by_payment", "store.due", "store.bury"),
+    )
 
     def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True

@@ -227,7 +227,7 @@ def undone(given_back_by: str = "re_1", charge_id: str = "ch_1") -> RefundRechec
 
 
 DUE = Due(ORDER)
-RETRIEVAL = RecheckRequested(ORDER)
+RECHECK_REQUESTED = RecheckRequested(ORDER)
 CREATED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_CREATED}:{PAYMENT}")
 REFUNDED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_REFUNDED}:{PAYMENT}")
 
@@ -277,7 +277,7 @@ class Story:
     def retrieve(self, by: str = A) -> "Story":
         """A client requests the retrieval of an intent that awaits its customer, after the least time between two."""
         self.now += RETRIEVALS_APART
-        return self.decide(RETRIEVAL, by=by)
+        return self.decide(RECHECK_REQUESTED, by=by)
 
     def dead(self) -> "Story":
         """Let the order expire."""

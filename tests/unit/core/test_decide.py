@@ -17,8 +17,8 @@ from tests.unit.core.builders import (
     NEWER_VERSION,
     ORDER,
     PAYMENT,
+    RECHECK_REQUESTED,
     REQUIRES_CARD,
-    RETRIEVAL,
     T0,
     USER,
     VERSION,
@@ -166,7 +166,7 @@ def test_request_that_waits_for_a_cancel_changes_nothing_while_it_waits() -> Non
 
 def test_outcome_for_an_order_that_is_not_known_makes_no_document() -> None:
     """No order exists for it."""
-    messages: list[Message] = [succeeded(), DUE, RETRIEVAL, listed(), declined(), refunded(), prepared()]
+    messages: list[Message] = [succeeded(), DUE, RECHECK_REQUESTED, listed(), declined(), refunded(), prepared()]
     assert Story(*messages, EventPublished(ORDER, "x"), EffectReturned(ORDER, "x")).order is None
 
 
@@ -182,7 +182,7 @@ def test_outcome_for_an_order_that_is_not_known_makes_no_document() -> None:
         EffectReturned(ORDER, "x"),
         EventPublished(ORDER, "x"),
         DUE,
-        RETRIEVAL,
+        RECHECK_REQUESTED,
     ],
     ids=lambda message: type(message).__name__,
 )

@@ -46,9 +46,9 @@ from tests.unit.core.builders import (
     ORDER,
     PAYMENT,
     PROCESSING,
+    RECHECK_REQUESTED,
     REQUIRES_ACTION,
     REQUIRES_CARD,
-    RETRIEVAL,
     T0,
     A,
     B,
@@ -826,15 +826,15 @@ def test_retrieval_for_a_client_is_made_now_and_at_most_every_two_seconds() -> N
     """A POST or GET on an awaiting order retrieves the intent, at most every 2 s for one order."""
     story = awaiting()
     before = story.doc
-    assert story.later(seconds=1.9).decide(RETRIEVAL).doc is before
+    assert story.later(seconds=1.9).decide(RECHECK_REQUESTED).doc is before
     assert story.ask() == RequiresAction(PAYMENT, ORDER)
     assert story.doc is before
-    story.later(seconds=0.1).decide(RETRIEVAL)
+    story.later(seconds=0.1).decide(RECHECK_REQUESTED)
     assert story.one(RetrieveIntent).intent.id == "pi_1"
     in_flight = story.doc
-    assert story.later(seconds=2).decide(RETRIEVAL).doc is in_flight, "one retrieval at a time"
+    assert story.later(seconds=2).decide(RECHECK_REQUESTED).doc is in_flight, "one retrieval at a time"
     before = story.decide(retrieved(REQUIRES_ACTION)).doc
-    assert story.later(seconds=1.9).decide(RETRIEVAL).doc is before
+    assert story.later(seconds=1.9).decide(RECHECK_REQUESTED).doc is before
 
 
 def test_request_for_an_awaiting_order_retrieves_too() -> None:
@@ -846,8 +846,8 @@ def test_request_for_an_awaiting_order_retrieves_too() -> None:
 
 def test_retrieval_for_a_client_ends_an_attempt_that_is_out_of_time() -> None:
     """Expiry is a level, and so is the customer's day."""
-    assert awaiting().dead().decide(RETRIEVAL).state() is S.CANCELLING
-    assert awaiting().later(hours=24).decide(RETRIEVAL).state() is S.CANCELLING
+    assert awaiting().dead().decide(RECHECK_REQUESTED).state() is S.CANCELLING
+    assert awaiting().later(hours=24).decide(RECHECK_REQUESTED).state() is S.CANCELLING
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.AWAITING])
@@ -855,15 +855,15 @@ def test_retrieval_for_a_client_changes_nothing_where_no_customer_is_awaited(sta
     """Only the intent of an awaiting order is retrieved for a client."""
     story = BY_STATE[state]().later(seconds=5)
     before = story.doc
-    assert story.decide(RETRIEVAL).doc is before
+    assert story.decide(RECHECK_REQUESTED).doc is before
 
 
 def test_retrieval_for_a_client_of_an_order_without_payment_changes_nothing() -> None:
     """It has no intent."""
     story = open_order()
     before = story.doc
-    assert story.decide(RETRIEVAL).doc is before
-    assert Story(RETRIEVAL).order is None
+    assert story.decide(RECHECK_REQUESTED).doc is before
+    assert Story(RECHECK_REQUESTED).order is None
 
 
 def test_client_that_can_not_authenticate_gets_pending_for_an_awaiting_attempt() -> None:
@@ -895,7 +895,7 @@ def test_withheld_send_where_the_clock_went_back_is_known_never_made() -> None:
 
 def test_recheck_written_by_a_clock_that_was_ahead_is_taken() -> None:
     """F38: no due work is lost to a clock that was wrong."""
-    story = awaiting().later(hours=20).decide(RETRIEVAL, retrieved(REQUIRES_ACTION)).later(hours=-20)
+    story = awaiting().later(hours=20).decide(RECHECK_REQUESTED, retrieved(REQUIRES_ACTION)).later(hours=-20)
     assert story.doc.due == story.now + timedelta(hours=20, seconds=60)
     assert story.decide(DUE).kind is TaskKind.RETRIEVE
 
