@@ -47,7 +47,7 @@ FAULTS = {
     "drop_after": "answer of Stripe lost",
     "error_before": "500 stored before acting",
     "error_after": "500 stored after acting",
-    "rate_limit": "429 with a wish",
+    "rate_limit": "429 with Retry-After",
     "lock_timeout": "lock timeout",
     "unauthorized": "Stripe refuses our key",
 }

@@ -51,7 +51,7 @@ MUTANTS = (
         wrong="A process that takes a confirm over from another sends it again before it retrieves the intent.",
         endangers="F05 F34",
         test="tests/unit/core/test_outcomes.py::"
-        "test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_looks_first",
+        "test_new_run_of_a_process_takes_its_own_clients_work_at_once_and_retrieves_first",
         edits=(
             Edit(
                 TASKS,
@@ -146,14 +146,14 @@ MUTANTS = (
         name="replayed-action-not-looked-at",
         wrong="A replayed requires_action is believed: the attempt awaits its customer, who may have paid long ago.",
         endangers="F45",
-        test="tests/unit/core/test_outcomes.py::test_replayed_action_is_looked_at_at_once",
+        test="tests/unit/core/test_outcomes.py::test_replayed_action_is_retrieved_at_once",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.processing"),),
     ),
     Mutant(
         name="processing-not-looked-at",
         wrong="A payment that the bank has not decided is retrieved like one that awaits a customer: seconds later.",
         endangers="F45",
-        test="tests/unit/core/test_outcomes.py::test_processing_is_awaited_and_looked_at",
+        test="tests/unit/core/test_outcomes.py::test_processing_is_awaited_and_retrieved",
         edits=(Edit(OUTCOMES, "(message.replayed or message.processing)", "message.replayed"),),
     ),
     Mutant(
@@ -239,7 +239,7 @@ MUTANTS = (
         name="expiry-slept-through",
         wrong="The next retrieve of an intent comes after the expiry of its order.",
         endangers="F46",
-        test="tests/unit/core/test_outcomes.py::test_watch_never_passes_the_orders_end",
+        test="tests/unit/core/test_outcomes.py::test_next_retrieval_never_passes_the_orders_end",
         edits=(
             Edit(SCHEDULE, "return min(later, order.expires_at) if order.expires_at > at else later", "return later"),
         ),
@@ -248,7 +248,7 @@ MUTANTS = (
         name="looked-at-once-an-hour",
         wrong="An intent that awaits its customer is looked at once an hour.",
         endangers="L4 F45",
-        test="tests/unit/core/test_outcomes.py::test_look_at_an_awaiting_intent_watches_it_on",
+        test="tests/unit/core/test_outcomes.py::test_retrieval_of_an_awaiting_intent_is_followed_by_the_next",
         edits=(
             Edit(
                 SCHEDULE,
@@ -274,7 +274,7 @@ MUTANTS = (
         name="cancelled-without-a-pause",
         wrong="A cancel that did not work is repeated without a wait.",
         endangers="F31 F39",
-        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
+        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_retrieved_and_repeated_with_delay",
         edits=(
             Edit(
                 OUTCOMES,
@@ -403,7 +403,7 @@ MUTANTS = (
         name="legacy-closed-too-early",
         wrong="An attempt of release 0.1.0 is closed by the first list that does not show its charge.",
         endangers="L1 L2 F09 F18",
-        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
+        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_listed_and_never_sent",
         edits=(
             Edit(
                 OUTCOMES,
@@ -429,7 +429,7 @@ MUTANTS = (
         name="legacy-sent-again",
         wrong="An attempt of release 0.1.0 whose outcome is not known counts as one that is to be confirmed.",
         endangers="L1 F09",
-        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_looked_for_and_never_sent",
+        test="tests/unit/core/test_legacy.py::test_unsettled_attempt_of_0_1_0_is_listed_and_never_sent",
         edits=(
             Edit(
                 "payment/core/legacy.py",
@@ -442,7 +442,7 @@ MUTANTS = (
         name="legacy-settled-is-open",
         wrong="An attempt that release 0.1.0 had abandoned counts as settled, and its late charge is never looked for.",
         endangers="L1 L2 F12",
-        test="tests/unit/core/test_legacy.py::test_abandoned_attempt_beside_a_paid_one_is_looked_for_and_given_back",
+        test="tests/unit/core/test_legacy.py::test_abandoned_attempt_beside_a_paid_one_is_found_and_given_back",
         edits=(
             Edit(
                 "payment/core/legacy.py",
@@ -464,7 +464,7 @@ MUTANTS = (
         name="found-for-its-own-attempt-only",
         wrong="Of a list of charges only those of the attempt that asked are read.",
         endangers="L1 L2 F18",
-        test="tests/unit/core/test_legacy.py::test_two_attempts_of_0_1_0_may_both_be_looked_for",
+        test="tests/unit/core/test_legacy.py::test_two_attempts_of_0_1_0_may_both_be_searched",
         edits=(
             Edit(
                 OUTCOMES,

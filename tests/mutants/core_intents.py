@@ -107,7 +107,7 @@ MUTANTS = (
         name="open-intent-taken-for-canceled",
         wrong="While an intent is being cancelled, a retrieve that shows it open counts as its cancel.",
         endangers="L1 L2 F12 F18",
-        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_looked_at_and_repeated_with_delay",
+        test="tests/unit/core/test_outcomes.py::test_cancel_without_an_answer_is_retrieved_and_repeated_with_delay",
         edits=(
             Edit(
                 OUTCOMES,
@@ -150,7 +150,7 @@ MUTANTS = (
         name="answer-of-another-id-believed",
         wrong="An answer about another intent that was made under the same key counts as one about this intent.",
         endangers="L1 L2 F34 F47",
-        test="tests/unit/core/test_intents.py::test_word_of_another_intent_under_the_same_number_is_not_believed",
+        test="tests/unit/core/test_intents.py::test_outcome_of_another_intent_with_the_same_number_does_not_count",
         edits=(
             Edit(
                 OUTCOMES,
@@ -225,7 +225,7 @@ MUTANTS = (
         name="exposed-not-noted",
         wrong="That a client secret went out is not noted: its intent is left open.",
         endangers="L3 F46",
-        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_rechecked_after_a_decline",
         edits=(
             Edit(
                 ATTEMPTS,
@@ -238,7 +238,7 @@ MUTANTS = (
         name="exposed-not-watched-after-a-decline",
         wrong="After a decline an intent whose secret is out is left open and not watched.",
         endangers="L2 L3 F45 F46",
-        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_watched_after_a_decline",
+        test="tests/unit/core/test_outcomes.py::test_exposed_intent_is_rechecked_after_a_decline",
         edits=(
             Edit(
                 ATTEMPTS,
@@ -385,7 +385,7 @@ MUTANTS = (
         name="age-by-a-clock-that-went-back",
         wrong="An order that came after its attempt began, by clocks of which one was wrong, counts as young.",
         endangers="L1 F38",
-        test="tests/unit/core/test_intents.py::test_age_of_an_order_is_not_known_where_a_clock_was_wrong",
+        test="tests/unit/core/test_intents.py::test_age_of_an_order_is_unknown_after_a_clock_jump",
         edits=(
             Edit(
                 SCHEDULE,
@@ -400,7 +400,7 @@ MUTANTS = (
         name="looked-at-for-each-request",
         wrong="Each request of a client retrieves the intent, however recent the last retrieve is.",
         endangers="F39 F45",
-        test="tests/unit/core/test_outcomes.py::test_look_for_a_client_is_made_now_and_at_most_every_two_seconds",
+        test="tests/unit/core/test_outcomes.py::test_retrieval_for_a_client_is_made_now_and_at_most_every_two_seconds",
         edits=(
             Edit(
                 TASKS,
@@ -414,7 +414,7 @@ MUTANTS = (
         name="look-of-another-process-believed",
         wrong="A retrieve whose task another process holds by now changes the order.",
         endangers="F34",
-        test="tests/unit/core/test_outcomes.py::test_look_of_a_process_that_lost_the_attempt_changes_nothing",
+        test="tests/unit/core/test_outcomes.py::test_retrieval_of_a_process_that_lost_the_attempt_changes_nothing",
         edits=(
             Edit(
                 OUTCOMES,
@@ -456,7 +456,7 @@ MUTANTS = (
         name="new-attempt-before-the-cancel",
         wrong="A new attempt begins on an intent that is just being cancelled.",
         endangers="L4 F46",
-        test="tests/unit/core/test_outcomes.py::test_new_attempt_begins_after_the_look_or_cancel_of_an_exposed_intent",
+        test="tests/unit/core/test_outcomes.py::test_new_attempt_begins_after_the_retrieval_or_cancel_of_an_exposed_intent",
         edits=(
             Edit(
                 REPLIES,
@@ -491,7 +491,7 @@ MUTANTS = (
         name="walked-away-and-declined",
         wrong="If the customer did not authenticate, the reply does not say that authentication was required.",
         endangers="F45",
-        test="tests/unit/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_says_so",
+        test="tests/unit/core/test_replies.py::test_decline_of_a_customer_who_failed_or_walked_away_shows_it",
         edits=(Edit(REPLIES, "        CancelReason.AUTHENTICATION_FAILED.value,\n    }", "    }"),),
         beyond="What a decline is called is no law.",
     ),

@@ -48,21 +48,21 @@ MUTANTS = (
         name="lease-ignored",
         wrong="Any process that reads an order takes its tasks, though another process holds them.",
         endangers="F02 F34",
-        test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
+        test="tests/unit/core/test_schedule.py::test_any_process_may_take_a_task_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "    return overdue or _left", "    overdue = True\n    return overdue or _left"),),
     ),
     Mutant(
         name="every-lease-is-our-own",
         wrong="A task that any other process holds counts as left by an earlier run of this one.",
         endangers="F02 F34",
-        test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
+        test="tests/unit/core/test_schedule.py::test_any_process_may_take_a_task_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "return client_id_of(task.holder) == context.client_id", "return True"),),
     ),
     Mutant(
         name="lease-outlived-by-one-instant",
         wrong="A task is still its holder's at the very time at which its lease runs out.",
         endangers="L4 F05",
-        test="tests/unit/core/test_schedule.py::test_task_is_any_processs_from_its_deadline_on",
+        test="tests/unit/core/test_schedule.py::test_any_process_may_take_a_task_from_its_deadline_on",
         edits=(Edit(SCHEDULE, "overdue = task.due <= context.now or", "overdue = task.due < context.now or"),),
         beyond="The next sweep takes it a second later: no law knows the difference.",
     ),
@@ -121,7 +121,7 @@ MUTANTS = (
         wrong="An order that is paid again after a refund has two events of one id: the stream drops the second.",
         endangers="L2 F42 F49",
         test="tests/unit/core/test_outcomes.py::"
-        "test_events_of_an_order_that_was_given_back_by_hand_and_paid_again_are_told_apart",
+        "test_events_of_an_order_that_was_given_back_by_hand_and_paid_again_have_own_ids",
         edits=(Edit(PENDING, 'message_id = f"{message_id}:{event.stripe_id}"', 'message_id = f"{message_id}"'),),
     ),
     Mutant(
@@ -154,7 +154,7 @@ MUTANTS = (
         name="created-again-overwrites",
         wrong="A created that is delivered again is applied again.",
         endangers="F01 F08",
-        test="tests/unit/core/test_decide.py::test_created_again_changes_nothing_whatever_it_says",
+        test="tests/unit/core/test_decide.py::test_second_created_changes_nothing",
         edits=(
             Edit(
                 DECIDE,
@@ -193,7 +193,7 @@ MUTANTS = (
         name="owner-unchecked",
         wrong="Anybody may pay an order, and learns how its payment stands.",
         endangers="L4",
-        test="tests/unit/core/test_replies.py::test_reply_to_another_user_tells_nothing_of_the_order",
+        test="tests/unit/core/test_replies.py::test_reply_to_another_user_shows_nothing_of_the_order",
         edits=(Edit(REPLIES, "if order.user_id != request.user_id:", "if not request.user_id:"),),
     ),
     Mutant(
@@ -249,7 +249,7 @@ MUTANTS = (
         name="price-rounded",
         wrong="A price between two amounts is rounded to one of them.",
         endangers="F30 F35",
-        test="tests/unit/core/test_money.py::test_what_is_no_amount_is_a_bad_price",
+        test="tests/unit/core/test_money.py::test_price_without_an_exact_amount_is_a_bad_price",
         edits=(Edit(MONEY, 'TOLERANCE_MINOR = Decimal("0.000001")', 'TOLERANCE_MINOR = Decimal("0.5")'),),
     ),
     Mutant(
@@ -271,7 +271,7 @@ MUTANTS = (
         name="dinars-to-the-last-digit",
         wrong="A three-decimal amount that does not end in 0 is sent to Stripe.",
         endangers="F35",
-        test="tests/unit/core/test_money.py::test_what_is_no_amount_is_a_bad_price",
+        test="tests/unit/core/test_money.py::test_price_without_an_exact_amount_is_a_bad_price",
         edits=(Edit(MONEY, "return 3, 10", "return 3, 1"),),
         beyond="Amounts by currency are tables, checked against tables.",
     ),

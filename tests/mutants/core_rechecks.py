@@ -18,14 +18,14 @@ MUTANTS = (
         name="refund-not-rechecked",
         wrong="A charge that was given back is never looked at again.",
         endangers="L3 F44",
-        test=f"{TESTS}test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days",
+        test=f"{TESTS}test_refund_is_rechecked_after_an_hour_a_day_a_week_and_thirty_days",
         edits=(Edit(ATTEMPTS, "recheck = next_recheck(0, context.now)", "recheck = None"),),
     ),
     Mutant(
         name="recheck-in-no-index",
         wrong="The time of a recheck is not derived, so no sweep finds it.",
         endangers="L3 F44",
-        test=f"{TESTS}test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days",
+        test=f"{TESTS}test_refund_is_rechecked_after_an_hour_a_day_a_week_and_thirty_days",
         edits=(Edit(PENDING, "recheck=min((item.at for item in rechecks(order)), default=None)", "recheck=None"),),
     ),
     Mutant(
@@ -47,14 +47,14 @@ MUTANTS = (
         name="one-recheck-is-enough",
         wrong="A charge that was given back is looked at once, after an hour.",
         endangers="L3 F44",
-        test=f"{TESTS}test_refund_is_looked_at_after_an_hour_a_day_a_week_and_thirty_days",
+        test=f"{TESTS}test_refund_is_rechecked_after_an_hour_a_day_a_week_and_thirty_days",
         edits=(Edit(SCHEDULE, "    if rechecks >= len(RECHECKS):\n", "    if rechecks >= 1:\n"),),
     ),
     Mutant(
         name="recheck-at-any-time-counts",
         wrong="A recheck counts whenever it is made: a clock that jumps ahead makes all of them at once.",
         endangers="L3 F38 F44",
-        test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early",
+        test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_rechecks_early",
         edits=(
             Edit(
                 REFUNDS,
@@ -68,7 +68,7 @@ MUTANTS = (
         name="absurd-recheck-waited-for",
         wrong="A recheck that a wrong clock put a year off is waited for.",
         endangers="L3 F38 F44",
-        test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_watch_early",
+        test=f"{TESTS}test_recheck_made_by_a_clock_that_is_ahead_ends_no_rechecks_early",
         edits=(Edit(SCHEDULE, " or recheck > context.now + LONGEST_RECHECK)", ")"),),
         beyond="The simulation waits without a limit: in its virtual time a year takes an instant.",
     ),
@@ -76,14 +76,14 @@ MUTANTS = (
         name="failed-refund-called-done",
         wrong="The outcome of a recheck is ignored: a refund that has failed stays done.",
         endangers="L3 F44",
-        test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_told",
+        test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_announced",
         edits=(Edit(REFUNDS, "    if not message.stands:\n", "    if not message.stands and order.amount is None:\n"),),
     ),
     Mutant(
         name="failed-refund-kept-secret",
         wrong="No event announces that a refund has failed.",
         endangers="L3 F44",
-        test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_told",
+        test=f"{TESTS}test_refund_that_fails_after_it_succeeded_is_blocked_and_announced",
         edits=(
             Edit(
                 REFUNDS,
@@ -123,7 +123,7 @@ MUTANTS = (
         name="refund-asked-for-without-end",
         wrong="However often refunds of a charge fail after they succeeded, the next one is asked for.",
         endangers="L4 F44",
-        test=f"{TESTS}test_refund_that_keeps_failing_is_asked_for_no_more",
+        test=f"{TESTS}test_refund_that_keeps_failing_is_requested_no_more",
         edits=(Edit(REFUNDS, "refund.undone >= REFUNDS_UNDONE_LIMIT", "refund.undone >= 10 * REFUNDS_UNDONE_LIMIT"),),
         beyond="The simulation rests as soon as three refunds of a charge have failed.",
     ),
@@ -131,7 +131,7 @@ MUTANTS = (
         name="word-of-an-earlier-refund-believed",
         wrong="The failure of an earlier refund counts as that of the refund that was made since.",
         endangers="L3 F34 F44",
-        test=f"{TESTS}test_answer_about_an_earlier_refund_says_nothing_of_this_one",
+        test=f"{TESTS}test_answer_about_an_earlier_refund_proves_nothing_about_this_one",
         edits=(
             Edit(
                 REFUNDS,
@@ -180,7 +180,7 @@ MUTANTS = (
         name="partial-refund-not-noted",
         wrong="That a charge was refunded in part is not noted.",
         endangers="F49",
-        test=f"{TESTS}test_success_that_was_refunded_in_part_is_paid_and_says_how_much",
+        test=f"{TESTS}test_success_that_was_refunded_in_part_is_paid_and_shows_how_much",
         edits=(Edit(OUTCOMES, "partly = 0 if charge.refunded else charge.amount_refunded", "partly = 0"),),
         beyond="Only a person reads it.",
     ),

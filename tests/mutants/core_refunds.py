@@ -34,7 +34,7 @@ MUTANTS = (
         name="settled-anew-at-the-refund",
         wrong="When an attempt was settled is written over by when it was given back.",
         endangers="F21",
-        test="tests/unit/core/test_attempts.py::test_settled_says_when_an_attempt_was_settled_first",
+        test="tests/unit/core/test_attempts.py::test_settled_is_when_an_attempt_was_settled_first",
         edits=(Edit(ATTEMPTS, "settled=attempt.settled or context.now", "settled=context.now"),),
         beyond="Only a person reads it.",
     ),
@@ -55,7 +55,7 @@ MUTANTS = (
         name="withheld-word-takes-a-look-away",
         wrong="The outcome of a withheld send gives back every task that its attempt has in flight, a retrieve too.",
         endangers="F20 F36",
-        test="tests/unit/core/test_outcomes.py::test_withheld_send_gives_back_no_look_that_its_own_process_has_in_flight",
+        test="tests/unit/core/test_outcomes.py::test_withheld_send_returns_no_retrieval_that_its_own_process_has_in_flight",
         edits=(
             Edit(
                 OUTCOMES,
@@ -90,7 +90,7 @@ MUTANTS = (
         name="all-effects-given-back-with-one",
         wrong="Where one effect of an order is given back or renewed, so is every other.",
         endangers="F28 F33",
-        test="tests/unit/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
+        test="tests/unit/core/test_refunds_and_events.py::test_only_the_named_effect_is_renewed_or_given_back",
         edits=(
             Edit(
                 TASKS,
@@ -104,7 +104,7 @@ MUTANTS = (
         name="event-given-back-with-any-other",
         wrong="Where an effect of an order is given back or renewed, so is its event.",
         endangers="F28 F33",
-        test="tests/unit/core/test_refunds_and_events.py::test_only_what_is_named_is_renewed_or_given_back",
+        test="tests/unit/core/test_refunds_and_events.py::test_only_the_named_effect_is_renewed_or_given_back",
         edits=(
             Edit(
                 TASKS,
@@ -119,7 +119,7 @@ MUTANTS = (
         wrong="If one effect of an order is given back or renewed, so are the effects in flight for its intent.",
         endangers="F28 F33",
         test="tests/unit/core/test_refunds_and_events.py::"
-        "test_what_is_in_flight_for_an_intent_is_not_renewed_or_given_back_with_a_refund",
+        "test_task_of_an_intent_is_not_renewed_or_given_back_with_a_refund",
         edits=(
             Edit(
                 TASKS,

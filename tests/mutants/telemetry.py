@@ -56,7 +56,7 @@ MUTANTS = (
         name="customer-is-stuck",
         wrong="A customer at the bank's page counts as stuck after a minute.",
         endangers="F45",
-        test=f"{TEST_WAITS}::test_a_customer_is_no_trouble_while_the_next_look_is_not_late",
+        test=f"{TEST_WAITS}::test_a_customer_is_no_trouble_while_the_next_retrieval_is_not_late",
         edits=(Edit(WAITS, "idle_from=_idle_from(task) if awaiting else None", "idle_from=None"),),
         beyond=NO_LAW,
     ),

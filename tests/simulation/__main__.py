@@ -23,7 +23,7 @@ from tests.simulation.transcript import transcript
 SEEDS = SEEDS_THAT_MEET_ALL
 BAR_CHARS = 30
 PLAIN_LINE_EVERY_S = 10.0
-"""How often a run says how far it is where there is no terminal."""
+"""How often a run prints its progress where it has no terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,15 +43,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"how many seeds to run (default {SEEDS})")
     parser.add_argument("--first", type=int, default=0, help="the first of them (default 0)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument("--minutes", type=float, help="begin nothing new after so many minutes")
-    parser.add_argument("--report", type=Path, help="write what was met to this file, as JSON")
-    parser.add_argument("--frozen", type=Path, help="write what the seeds do to this file, without the code's names")
+    parser.add_argument("--minutes", type=float, help="start no new seeds after this many minutes")
+    parser.add_argument(
+        "--report", type=Path, help="write the rows, faults, states and pairs that were met to this file, as JSON"
+    )
+    parser.add_argument("--frozen", type=Path, help="write the seeds' journals to this file, without the code's names")
     parser.add_argument("--in-process", action="store_true", help="one core, in this process: for coverage")
     return parser
 
 
 def replay(seed: int) -> int:
-    """Print one schedule, to the byte as it was before."""
+    """Print the transcript of one schedule: the same bytes each time."""
     outcome = simulate(seed)
     violation = verdict(outcome)
     sys.stdout.write(transcript(outcome.plan, outcome.journal, violation))
@@ -59,7 +61,7 @@ def replay(seed: int) -> int:
 
 
 def freeze(file: Path, first: int, count: int) -> int:
-    """Write a file that stays equal while behaviour does: `tests.simulation.frozen`."""
+    """Write a file that stays equal as long as behaviour does: `tests.simulation.frozen`."""
     gc.disable()
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as lines:
@@ -77,7 +79,7 @@ def check_here(first: int, count: int) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Many seeds, with progress, a report, and the failure's smallest form."""
+    """Run many seeds, with progress, a report, and the failure's smallest form."""
     progress = Progress(options.seeds)
     reach = Reach()
     failure: Failure | None = None
@@ -88,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         progress.show(reach.seeds)
     progress.end()
     if failure is not None:
-        _tell_failure(failure)
+        _print_failure(failure)
         return 1
     return _conclude(reach, progress.passed_s, options)
 
@@ -100,14 +102,14 @@ def _conclude(reach: Reach, passed_s: float, options: argparse.Namespace) -> int
         about = {"first_seed": options.first, "seconds": round(passed_s, 1), "workers": options.workers}
         options.report.write_text(json.dumps(about | {"violations": 0} | reach.as_report(), indent=1) + "\n")
     full = reach.seeds >= SEEDS_THAT_MEET_ALL
-    wrong = [f"{what} was never met" for what in reach.unmet(FAULTS, last_report())] if full else []
-    for words in wrong:
-        print(f"REACH: {words}")
-    return 1 if wrong else 0
+    missing = [f"{what} was never met" for what in reach.unmet(FAULTS, last_report())] if full else []
+    for item in missing:
+        print(f"REACH: {item}")
+    return 1 if missing else 0
 
 
-def _tell_failure(failure: Failure) -> None:
-    """The seed, the law, and the transcript of the smallest plan that still breaks it."""
+def _print_failure(failure: Failure) -> None:
+    """Print the seed, the law, and the transcript of the smallest plan that still breaks the law."""
     gc.disable()
     print(f"\nseed {failure.seed}: {failure.violation}")
     print(f"replay it: make simulate SEED={failure.seed}\nmaking it smaller…", flush=True)
@@ -122,7 +124,7 @@ def _tell_failure(failure: Failure) -> None:
 
 @dataclass
 class Progress:
-    """How far a run is: a bar with an estimate on a terminal, a line now and then elsewhere."""
+    """A run's progress: a bar with an estimate on a terminal, a line every `PLAIN_LINE_EVERY_S` elsewhere."""
 
     seeds: int
     began_s: float = field(default_factory=time.monotonic)

@@ -1,7 +1,7 @@
-"""What an onlooker has noted of a journal so far: everybody's books, kept from the entries alone.
+"""The state of the world, as a journal's entries show it so far.
 
 The checks, the history check and the reach read it. It never asks the service, the fakes or the world, and judges
-nothing. `note` is called once for each entry, after the checks have seen it: so a check sees what stood before.
+nothing. `note` is called once for each entry, after the checks of that entry: a check reads the state before its entry.
 """
 
 import json
@@ -19,30 +19,30 @@ from tests.simulation.events import POISONS
 from tests.simulation.journal import (
     AnyEntry,
     BankDecided,
+    ChargeAnswered,
+    ChargePosted,
     DeadLetterKept,
-    Edited,
+    DocumentCorrupted,
+    EventRejected,
     Exited,
+    FaultStruck,
     IntentMoved,
     Killed,
-    Looked,
+    LineLogged,
     OperatorActed,
     Paused,
-    Pressed,
-    Refused,
-    Replied,
-    Restored,
-    Rests,
-    Said,
-    Saw,
+    PaymentRead,
+    PaymentRequested,
+    RequestFailed,
+    RestChanged,
     Started,
     Stored,
+    StoreRestored,
     StripeAnswered,
-    StripeAsked,
     StripeCharged,
+    StripeReceived,
     StripeRefunded,
     StripeSent,
-    Struck,
-    Unanswered,
     Woken,
     Wrote,
 )
@@ -52,7 +52,7 @@ POISONOUS = frozenset(POISONS.values())
 CLOCK_FAULTS = frozenset({"clock jumps ahead", "clock jumps back"})
 
 _INTENT, _CHARGES = f"{IntentAnswer.__name__}(", f"{Charges.__name__}("
-"""How the repr of an outcome begins that brought an intent, or a list."""
+"""How the repr of an outcome begins that carries an intent, or a list of charges."""
 
 
 class Revision(NamedTuple):
@@ -63,15 +63,15 @@ class Revision(NamedTuple):
     order: Order
 
 
-class Asked:
+class CustomerRequest:
     """One request of a customer (a POST or a GET), and its answer if one came."""
 
     __slots__ = ("answer", "answered_at", "asked", "began_at", "lost")
 
-    def __init__(self, asked: Pressed | Looked, began_at: int) -> None:
+    def __init__(self, asked: ChargePosted | PaymentRequested, began_at: int) -> None:
         self.asked = asked
         self.began_at = began_at
-        self.answer: Replied | Saw | None = None
+        self.answer: ChargeAnswered | PaymentRead | None = None
         self.answered_at: int | None = None
         self.lost = False
 
@@ -81,24 +81,24 @@ class Asked:
 
 
 class Accounts:
-    """Everything that stands on somebody's books before the entry at `index`."""
+    """The state of the store, Stripe, the bus, the processes and the customers before the entry at `index`."""
 
     def __init__(self) -> None:
         self.index = 0
         self.at_s = 0.0
-        """Of the last entry."""
+        """The time of the last entry, in seconds."""
         self.orders: dict[str, Order] = {}
         self.revisions: defaultdict[str, list[Revision]] = defaultdict(list)
         self.received_s: dict[str, float] = {}
         """When an order that can be paid first stood in the store, by true time."""
-        self.born_s: dict[tuple[str, int], float] = {}
+        self.first_stored_s: dict[tuple[str, int], float] = {}
         """When an attempt (order, number) first stood in the store, by true time."""
         self.begun: list[tuple[int, str, Attempt]] = []
         """Each attempt, with the entry that brought it."""
         self.restored = False
-        """The store was put back to an earlier state."""
+        """The store was restored to an earlier state."""
         self.corrupt: set[str] = set()
-        """Orders whose documents are none at the moment: an operator has edited them."""
+        """Orders whose stored documents are corrupt: an operator has edited them."""
         self.ever_corrupt: set[str] = set()
         self.fingerprints: dict[str, str] = {}
         self.order_of_key: dict[str, str] = {}
@@ -106,44 +106,46 @@ class Accounts:
         """Attempts (order, number) of which a confirm arrived at Stripe."""
         self.in_flight: dict[tuple[str, str], float] = {}
         """Requests with a key that left a process (its name, the key) and have no answer yet."""
-        self.looked_at: dict[tuple[str, str], int] = {}
-        """When (as an entry's number) a process last got an answer to a look at an order's intent."""
+        self.retrieved_at: dict[tuple[str, str], int] = {}
+        """The number of the entry in which a process last got an answer about an order's intent."""
         self.awaited_s: dict[tuple[str, str], float] = {}
-        """When Stripe last told a process that an order's intent awaits its customer, and not as a stored answer."""
-        self.failures_seen: Counter[tuple[str, int]] = Counter()
-        """Looks that found no customer awaited any more, by order and attempt that awaits one by the document."""
+        """When Stripe last answered a process that an order's intent awaits its customer; a stored answer doesn't
+        count."""
+        self.failures_retrieved: Counter[tuple[str, int]] = Counter()
+        """Retrievals that found no customer awaited any more, by order and attempt that awaits one in its document."""
         self.listed_s: dict[tuple[str, str], float] = {}
         """When a process last got a whole list of an order's charges."""
         self.intents: dict[str, IntentMoved] = {}
-        """Each intent, as it stands at Stripe."""
+        """Each intent, with its status at Stripe."""
         self.made_s: dict[str, float] = {}
-        """When an intent came to be."""
+        """When Stripe created each intent."""
         self.secrets_out: set[str] = set()
         """Intents whose client secret a customer got."""
         self.by_hand: set[str] = set()
-        """Intents and charges of which an operator disposed."""
+        """Intents that an operator canceled, and charges that an operator refunded."""
         self.charges: dict[str, StripeCharged] = {}
         self.charged_s: dict[str, float] = {}
         """When each charge was made."""
         self.refunds: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.disputes: dict[str, str] = {}
-        """How each dispute stands, by its charge."""
+        """The status of each dispute, by its charge."""
         self.returned: set[str] = set()
-        """Charges that were given back once, whatever became of that since (F44)."""
+        """Charges that were given back at least once, also where the refund failed later (F44)."""
         self.given_back_s: dict[tuple[str, int, int], float] = {}
-        """When an attempt (order, number, how often it was undone before) first counted as given back, by true time."""
+        """When an attempt (order, number, how often its refund was undone before) first counted as given back, by true
+        time."""
         self.incoming: dict[tuple[str, int], Stored] = {}
         self.outgoing: list[Stored] = []
-        self.buried: dict[str, DeadLetterKept] = {}
-        self.asked: dict[int, Asked] = {}
+        self.dead_letters: dict[str, DeadLetterKept] = {}
+        self.asked: dict[int, CustomerRequest] = {}
         self.struck: Counter[str] = Counter()
         self.lines: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        """When each process, or its present ledger, logged each event; of losses only those of the store."""
+        """When each process, or its present ledger, logged each event; of `dependency_lost` only the store's."""
         self.paused: dict[str, float] = {}
         self.ever_paused = False
         self.ever_killed = False
-        self.refused_s: dict[tuple[str, str], float] = {}
-        """Since when the bus has taken nothing of a subject from a process that has not said so yet."""
+        self.rejected_s: dict[tuple[str, str], float] = {}
+        """Since when the bus has rejected a subject's events from a process that has not logged the rejection yet."""
         self.running: set[str] = set()
         self.resting = False
         self.rested = False
@@ -169,16 +171,17 @@ class Accounts:
         return [each for each in self.intents.values() if each.order_id == order_id]
 
     def has_forgotten(self, order_id: str, at_s: float) -> bool:
-        """The named exception to L1 (F47): Stripe has forgotten the key of a create by this time, and the store, or a
+        """The named exception to L1 (F47): by this time Stripe has forgotten the key of a create, and the store, or a
         clock, has gone back to before it."""
         first_s = min((self.made_s[each.intent_id] for each in self.intents_of(order_id)), default=at_s)
         if self.clock_jumped and any(each.intent_id is None for each in self.charges_of(order_id)):
-            # What release 0.1.0 sent is waited for by the clock alone.
+            # Only a clock bounds the wait for a request of release 0.1.0.
             return True
         return (self.restored or self.clock_jumped) and at_s - first_s > KEY_LIFE.total_seconds() - 1.0
 
     def is_lost(self, charge: StripeCharged) -> bool:
-        """What release 0.1.0 sent is waited for by the clock alone: by one that was wrong it may land unseen (F38)."""
+        """Only a clock bounds the wait for a request of release 0.1.0: by a wrong one its charge may land unnoticed
+        (F38)."""
         return charge.intent_id is None and self.clock_jumped
 
     def attempt(self, order_id: str, number: int) -> Attempt | None:
@@ -187,34 +190,36 @@ class Accounts:
         return order.attempts[number - 1] if order is not None and 1 <= number <= len(order.attempts) else None
 
     def attempts_of(self, order_id: str) -> int:
-        """How many attempts stand in the order's document."""
+        """The number of attempts in the order's document."""
         order = self.orders.get(order_id)
         return len(order.attempts) if order else 0
 
     def given_back(self, charge_id: str) -> bool:
-        """Whether the charge is given back by a refund, by Stripe's last word."""
+        """Whether a refund has given the charge back, by its last status at Stripe."""
         return "succeeded" in self.refunds.get(charge_id, {}).values()
 
     def charged_back(self, charge_id: str) -> bool:
-        """Whether the charge is given back by its bank, by the bank's last word."""
+        """Whether the bank has given the charge back, by its last decision."""
         return self.disputes.get(charge_id) == "lost"
 
     def was_returned(self, charge_id: str) -> bool:
-        """Whether the charge was given back once, by a refund or by its bank."""
+        """Whether a refund or the bank has given the charge back at least once."""
         return charge_id in self.returned
 
     def on_its_way_back(self, charge_id: str) -> bool:
-        """Whether a refund of the charge is done or under way."""
+        """Whether a refund of the charge has succeeded or is pending."""
         return any(status != "failed" for status in self.refunds.get(charge_id, {}).values())
 
-    def requests(self, order_id: str) -> Iterator[Asked]:
-        """The POSTs for an order, in their order."""
+    def requests(self, order_id: str) -> Iterator[CustomerRequest]:
+        """The POSTs for an order, in the order in which customers sent them."""
         return (
-            each for each in self.asked.values() if isinstance(each.asked, Pressed) and each.asked.order_id == order_id
+            each
+            for each in self.asked.values()
+            if isinstance(each.asked, ChargePosted) and each.asked.order_id == order_id
         )
 
     def in_force(self, order_id: str, since: int, until: int) -> Iterator[Order | None]:
-        """The revisions that stood at any time between two entries; None where there was no document yet."""
+        """The revisions that the store held at any time between two entries; None where it held no document yet."""
         revisions = self.revisions.get(order_id, [])
         first = max((n for n, each in enumerate(revisions) if each.came_at <= since), default=None)
         if first is None:
@@ -238,8 +243,8 @@ class Accounts:
         self.corrupt.discard(order.id)
         known = len(self.orders[order.id].attempts) if order.id in self.orders else 0
         for attempt in order.attempts[known:]:
-            self.born_s[order.id, attempt.number] = entry.at_s
-            if attempt.intent:  # one of release 0.1.0 was begun before all that is told here
+            self.first_stored_s[order.id, attempt.number] = entry.at_s
+            if attempt.intent:  # release 0.1.0 began its attempts before the journal begins
                 self.begun.append((self.index, order.id, attempt))
         for attempt in order.attempts:
             if attempt.state in GIVEN_BACK and attempt.refund is not None:
@@ -252,18 +257,18 @@ class Accounts:
         self.orders[order.id] = order
         self.revisions[order.id].append(Revision(self.index, at_s, order))
 
-    def _put_back(self, entry: Restored) -> None:
+    def _put_back(self, entry: StoreRestored) -> None:
         self.restored = True
         self.corrupt.clear()
         self.orders.clear()
         for order in entry.orders:
             self._holds(order, entry.at_s)
 
-    def _edited(self, entry: Edited) -> None:
+    def _edited(self, entry: DocumentCorrupted) -> None:
         self.corrupt.add(entry.order_id)
         self.ever_corrupt.add(entry.order_id)
 
-    def _asked_stripe(self, entry: StripeAsked) -> None:
+    def _stripe_received(self, entry: StripeReceived) -> None:
         if entry.key is None:
             return
         self.fingerprints.setdefault(entry.key, entry.fingerprint)
@@ -282,12 +287,12 @@ class Accounts:
         order = self.orders.get(entry.order_id)
         attempt = order.unsettled if order is not None else None
         if attempt is not None and entry.kind == "retrieve" and "requires_payment_method" in entry.outcome:
-            self.failures_seen[entry.order_id, attempt.number] += attempt.state is AttemptState.AWAITING
+            self.failures_retrieved[entry.order_id, attempt.number] += attempt.state is AttemptState.AWAITING
         if entry.key is not None:
             self.in_flight.pop((entry.who, entry.key), None)
         if entry.kind == "create" or (entry.kind == "retrieve" and entry.outcome.startswith(_INTENT)):
-            # To repeat a create is how a look begins, and ends where an error is stored for it.
-            self.looked_at[entry.who, entry.order_id] = self.index
+            # A retrieval begins by repeating the create, and ends there where Stripe has stored an error for its key.
+            self.retrieved_at[entry.who, entry.order_id] = self.index
         elif entry.kind == "list" and entry.outcome.startswith(_CHARGES):
             self.listed_s[entry.who, entry.order_id] = entry.at_s
 
@@ -295,7 +300,7 @@ class Accounts:
         self.intents[entry.intent_id] = entry
         self.made_s.setdefault(entry.intent_id, entry.at_s)
 
-    def _did_by_hand(self, entry: OperatorActed) -> None:
+    def _operator_acted(self, entry: OperatorActed) -> None:
         self.by_hand.add(entry.id)
 
     def _charged(self, entry: StripeCharged) -> None:
@@ -313,57 +318,58 @@ class Accounts:
             self.returned.add(entry.charge_id)
 
     def _stored(self, entry: Stored) -> None:
-        self.refused_s.pop((entry.who, entry.subject), None)
+        self.rejected_s.pop((entry.who, entry.subject), None)
         if entry.subject in INCOMING_SUBJECTS:
             self.incoming[entry.subject, entry.sequence] = entry
         else:
             self.outgoing.append(entry)
 
-    def _buried(self, entry: DeadLetterKept) -> None:
-        self.buried[entry.identity] = entry
+    def _dead_letter_kept(self, entry: DeadLetterKept) -> None:
+        self.dead_letters[entry.identity] = entry
 
-    def _began(self, entry: Pressed | Looked) -> None:
-        self.asked[entry.request_no] = Asked(entry, self.index)
+    def _began(self, entry: ChargePosted | PaymentRequested) -> None:
+        self.asked[entry.request_no] = CustomerRequest(entry, self.index)
 
-    def _told(self, entry: Replied | Saw) -> None:
+    def _answer_received(self, entry: ChargeAnswered | PaymentRead) -> None:
         asked = self.asked[entry.request_no]
         asked.answer, asked.answered_at = entry, self.index
         if (intent_id := exposed_by(entry)) is not None:
             self.secrets_out.add(intent_id)
 
-    def _untold(self, entry: Unanswered) -> None:
+    def _request_failed(self, entry: RequestFailed) -> None:
         self.asked[entry.request_no].lost = True
 
-    def _refused(self, entry: Refused) -> None:
-        self.refused_s.setdefault((entry.who, entry.subject), entry.at_s)
+    def _event_rejected(self, entry: EventRejected) -> None:
+        self.rejected_s.setdefault((entry.who, entry.subject), entry.at_s)
 
-    def _said(self, entry: Said) -> None:
-        self._said_of_publishes(entry)
-        self._said_in_numbers(entry)
+    def _line_logged(self, entry: LineLogged) -> None:
+        self._note_rejected_publishes(entry)
+        self._count_lines(entry)
 
-    def _said_of_publishes(self, entry: Said) -> None:
-        """Said: it is known. What was not said yet counts anew with a new connection, and all with a new actor."""
+    def _note_rejected_publishes(self, entry: LineLogged) -> None:
+        """A rejection that is logged is known. A new connection restarts the wait for the others, a new actor for
+        all."""
         if entry.event == "publish_refused":
-            self.refused_s[entry.who, str(entry.fields["subject"])] = math.inf
+            self.rejected_s[entry.who, str(entry.fields["subject"])] = math.inf
         elif entry.event == "dependency_lost" and entry.fields.get("dependency") == "nats":
-            self.refused_s = {
-                key: since_s for key, since_s in self.refused_s.items() if key[0] != entry.who or since_s == math.inf
+            self.rejected_s = {
+                key: since_s for key, since_s in self.rejected_s.items() if key[0] != entry.who or since_s == math.inf
             }
         elif entry.event in ("actor_restarted", "actor_crashed"):
             self._counts_anew(entry.who)
 
     def _counts_anew(self, who: str) -> None:
-        for key in [each for each in self.refused_s if each[0] == who]:
-            del self.refused_s[key]
+        for key in [each for each in self.rejected_s if each[0] == who]:
+            del self.rejected_s[key]
 
-    def _struck(self, entry: Struck) -> None:
+    def _struck(self, entry: FaultStruck) -> None:
         self.struck[entry.fault] += 1
 
     def _started(self, entry: Started) -> None:
         self.running.add(entry.who)
         self._forget_lines(entry.who)
 
-    def _said_in_numbers(self, entry: Said) -> None:
+    def _count_lines(self, entry: LineLogged) -> None:
         if entry.event != "dependency_lost" or entry.fields.get("dependency") == "mongodb":
             self.lines[entry.who, entry.event].append(entry.at_s)
         if entry.event in ("actor_crashed", "actor_hung"):
@@ -389,43 +395,43 @@ class Accounts:
         self._counts_anew(entry.who)
         self.paused.pop(entry.who, None)
 
-    def _rests(self, entry: Rests) -> None:
+    def _rests(self, entry: RestChanged) -> None:
         self.resting, self.rested = True, entry.done
 
 
 _NOTERS: dict[type, Callable[[Accounts, Any], None]] = {
     Wrote: Accounts._wrote,
-    Restored: Accounts._put_back,
-    Edited: Accounts._edited,
+    StoreRestored: Accounts._put_back,
+    DocumentCorrupted: Accounts._edited,
     IntentMoved: Accounts._moved,
-    OperatorActed: Accounts._did_by_hand,
-    StripeAsked: Accounts._asked_stripe,
+    OperatorActed: Accounts._operator_acted,
+    StripeReceived: Accounts._stripe_received,
     StripeSent: Accounts._sent,
     StripeAnswered: Accounts._answered,
     StripeCharged: Accounts._charged,
     StripeRefunded: Accounts._refunded,
     BankDecided: Accounts._disputed,
     Stored: Accounts._stored,
-    Refused: Accounts._refused,
-    Said: Accounts._said,
-    DeadLetterKept: Accounts._buried,
-    Pressed: Accounts._began,
-    Looked: Accounts._began,
-    Replied: Accounts._told,
-    Saw: Accounts._told,
-    Unanswered: Accounts._untold,
-    Struck: Accounts._struck,
+    EventRejected: Accounts._event_rejected,
+    LineLogged: Accounts._line_logged,
+    DeadLetterKept: Accounts._dead_letter_kept,
+    ChargePosted: Accounts._began,
+    PaymentRequested: Accounts._began,
+    ChargeAnswered: Accounts._answer_received,
+    PaymentRead: Accounts._answer_received,
+    RequestFailed: Accounts._request_failed,
+    FaultStruck: Accounts._struck,
     Started: Accounts._started,
     Killed: Accounts._ended,
     Exited: Accounts._ended,
     Paused: Accounts._paused,
     Woken: Accounts._woken,
-    Rests: Accounts._rests,
+    RestChanged: Accounts._rests,
 }
 
 
 def true_time(at_s: float) -> datetime:
-    """The true time at so many seconds after the world began."""
+    """The true time at `at_s` seconds after the world began."""
     return BEGINNING + timedelta(seconds=at_s)
 
 
@@ -435,15 +441,15 @@ def seconds_of(at: datetime) -> float:
 
 
 def tasks_of(order: Order) -> list[Task]:
-    """Everything that is in flight for an order, or will be."""
+    """All tasks of an order, in flight or to come."""
     tasks = [*(each.task for each in order.attempts), *(each.task for each in order.outbox)]
     if order.intent is not None:
         tasks.append(order.intent.task)
     return [task for task in tasks if task is not None]
 
 
-def exposed_by(answer: Replied | Saw) -> str | None:
-    """The id of the intent whose client secret an answer has."""
+def exposed_by(answer: ChargeAnswered | PaymentRead) -> str | None:
+    """The id of the intent whose client secret an answer carries."""
     if b"clientSecret" not in answer.body:
         return None
     return str(json.loads(answer.body)["clientSecret"]).partition("_secret_")[0]
@@ -459,8 +465,8 @@ def order_of(entry: Stored) -> str:
     return str(payload["id"] if entry.subject in INCOMING_SUBJECTS else payload["orderId"])
 
 
-def stands_applied(accounts: Accounts, event: Stored) -> bool:
-    """Whether the store's document shows what an event of the orders service says."""
+def is_applied(accounts: Accounts, event: Stored) -> bool:
+    """Whether the store's document shows the effect of an event of the orders service."""
     order = accounts.orders.get(order_of(event))
     if order is None:
         return False

@@ -19,12 +19,12 @@ from tests.simulation.plan import OrderPlan
 TOKEN = "tok_visa"
 AMOUNT, CURRENCY = 2000, "usd"
 SENT_BEFORE = timedelta(minutes=5)
-"""How long before the world's beginning the charge was sent."""
+"""How long before the world's beginning release 0.1.0 sent the charge."""
 WRITER = "release 0.1.0"
 
 
 def payment_id_of(order: OrderPlan) -> str:
-    """Payment ids of that release were drawn by chance."""
+    """Release 0.1.0 drew its payment ids at random."""
     return sha256(f"0.1.0 {order.id}".encode()).hexdigest()[:32]
 
 

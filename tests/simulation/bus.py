@@ -1,7 +1,7 @@
-"""The one bus, and a process's way to it: `payment.ports.transport.EventTransport` over `FakeBroker`'s books.
+"""The bus, and a process's connection to it: `payment.ports.transport.EventTransport` over a `FakeBroker`.
 
-The books (what is stored, what each queue group has had, ack waits, the duplicate window) are the fake's, on true time;
-here events are handed to whichever member of the group is free, and nobody polls.
+The fake keeps stored events, what each queue group has received, ack waits and the duplicate window, on true time. Here
+the bus delivers each event to any free member of the group; no member polls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from payment.ports.transport import (
     TransportUnavailable,
 )
 from tests.simulation.calls import Reply
-from tests.simulation.journal import Acked, Delivered, Postponed, Refused, Stored
+from tests.simulation.journal import Acked, Delivered, EventRejected, Postponed, Stored
 from tests.support.fakes.transport import FakeBroker
 from tests.support.fakes.transport import Stored as Kept
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 GROUP = "payment-service"
 PUBLISH_TIMEOUT_S = 5.0
-"""How long a publish waits for the broker's word, in seconds."""
+"""How long a publish waits for the broker's answer, in seconds."""
 AWAY = "the bus is away"
 
 
 def refuses(subject: str) -> str:
-    """The condition under which the bus takes nothing of a subject, and says so."""
+    """The condition under which the bus rejects a subject's events."""
     return f"bus refuses {subject}"
 
 
@@ -50,14 +50,14 @@ class SimBus:
 
     @property
     def unsettled(self) -> bool:
-        """Whether any event that came in has not been acknowledged yet."""
+        """Whether an incoming event has not been acknowledged yet."""
         return any(
             self.broker.unacknowledged(GROUP, subject) or self.broker.undelivered(GROUP, subject)
             for subject in INCOMING_SUBJECTS
         )
 
     def next_s(self) -> list[float]:
-        """When the bus delivers what was not acknowledged again, or now where something was not delivered yet."""
+        """When the bus redelivers unacknowledged events; now where an event has not been delivered yet."""
         now_s = self._world.now_s
         dues = [now_s + self.broker.due_in_s(GROUP, subject) for subject in INCOMING_SUBJECTS]
         new = [now_s for subject in INCOMING_SUBJECTS if self.broker.undelivered(GROUP, subject)]
@@ -72,16 +72,16 @@ class SimBus:
 
     def go_away(self) -> None:
         self.broker.go_away(AWAY)
-        self._tell_members()
+        self._report_to_members()
 
     def come_back(self) -> None:
         self.broker.come_back()
-        self._tell_members()
+        self._report_to_members()
         for subject in INCOMING_SUBJECTS:
             self.pump(subject)
 
     def join(self, member: SimTransport) -> None:
-        """A member gets nothing before it is connected, and asks then by itself."""
+        """A member receives nothing before it is connected; then it asks for deliveries itself."""
         self._members.append(member)
 
     def leave(self, member: SimTransport) -> None:
@@ -89,11 +89,11 @@ class SimBus:
             self._members.remove(member)
 
     def drop(self, process: Process) -> None:
-        """A process is no more."""
+        """Remove a process that has died."""
         self._members = [each for each in self._members if each.process is not process]
 
     def pump(self, subject: str) -> None:
-        """Deliver what can be delivered."""
+        """Deliver every event that a member can take."""
         while free := [each for each in self._members if each.takes(subject)]:
             event = self.broker.take(GROUP, subject)
             if event is None:
@@ -124,7 +124,7 @@ class SimBus:
         self._world.journal.add(Postponed(self._world.now_s, who, event.subject, event.sequence, delay_s))
         self._world.later(max(delay_s, 0.0), self.pump, event.subject)
 
-    def _tell_members(self) -> None:
+    def _report_to_members(self) -> None:
         for each in self._members:
             self._world.loop.call_soon(each.reported, context=each.process.context)
 
@@ -140,7 +140,7 @@ class SimDelivery:
         self._world, self._process, self._event = world, process, event
 
     async def ack(self) -> None:
-        """Without the bus the event comes again; nothing raises."""
+        """Without the bus the ack is lost and the bus delivers the event again; nothing raises."""
         call = self._world.happens("bus.ack", self._process)
         who = self._process.name
         if call.loses_request or self._world.bus.broker.away is not None:
@@ -188,7 +188,7 @@ class SimTransport:
                 task.cancel()
 
     def reported(self) -> None:
-        """The bus is there, or is away: called in the process's context."""
+        """Report whether the bus is reachable. Called in the process's context."""
         up = self._world.bus.broker.away is None
         if self._listener is None or (up and self._connected):
             return
@@ -203,7 +203,7 @@ class SimTransport:
                 task.cancel()
 
     def arrived(self, event: Kept, nth: int) -> None:
-        """An event has come: called in the process's context."""
+        """Handle a delivered event. Called in the process's context."""
         if not self._consuming or not self._connected:
             self.busy.pop(event.subject, None)
             return
@@ -216,7 +216,8 @@ class SimTransport:
         await self._handlers[delivery.subject](delivery)
 
     def _handled(self, subject: str, task: asyncio.Task[None]) -> None:
-        """In whatever way it ended: a task that is cancelled before it begins runs none of its `finally` blocks."""
+        """Called however the task ended: a task that is cancelled before it begins runs none of its `finally`
+        blocks."""
         self.busy.pop(subject, None)
         self._world.later(0.0, self._world.bus.pump, subject)
         self._handling.pop(task, None)
@@ -235,7 +236,7 @@ class SimTransport:
             if world.bus.broker.away is not None:
                 reply(TransportUnavailable(AWAY))  # type: ignore[arg-type]
             elif call.refused or world.is_on(refuses(subject)):
-                world.journal.add(Refused(world.now_s, self.process.name, subject))
+                world.journal.add(EventRejected(world.now_s, self.process.name, subject))
                 reply(PublishRefused("maximum messages exceeded"))  # type: ignore[arg-type]
             else:
                 world.bus.put(self.process.name, subject, data, message_id)

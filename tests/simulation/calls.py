@@ -1,7 +1,7 @@
-"""One call of a process to the world outside: a request that travels, arrives, and an answer that travels back.
+"""One call of a process to the world outside: a request that travels and arrives, and an answer that travels back.
 
-Once a request has left, it goes on in the world's own context: killing or cancelling its caller changes nothing of
-that. What a fault does to a call stands in `Call`; `travel` carries it out, for the store, Stripe and the bus alike.
+Once a request has left, it goes on in the world's own context: to kill or cancel its caller does not stop it. A fault
+changes a call through `Call`; `travel` carries the call out, for the store, Stripe and the bus alike.
 """
 
 from __future__ import annotations
@@ -20,67 +20,67 @@ R = TypeVar("R")
 Reply = Callable[[R], None]
 
 DUPLICATE_AFTER_S = 0.8
-"""How much later than the first the second of two copies of a request arrives, in seconds."""
+"""Of two copies of a request, the second arrives at most this much later, in seconds."""
 
 
 class Surprise(Exception):
-    """What nobody expected, raised by a port: a bug somewhere."""
+    """An unexpected exception, raised by a port: a bug of the port."""
 
 
 @dataclass
 class Call:
-    """What becomes of one call. Faults change it before it leaves."""
+    """The fate of one call. Faults change it before the request leaves."""
 
     hook: str
     process: Process
     nth: int
     surprises: bool = False
-    """It raises what nobody expects."""
+    """The call raises `Surprise`."""
     hangs: bool = False
-    """It never returns, and nothing leaves."""
+    """The call never returns, and no request leaves."""
     late_s: float = 0.0
-    """The request arrives so much later."""
+    """How much later the request arrives, in seconds."""
     answer_late_s: float = 0.0
     loses_request: bool = False
     loses_answer: bool = False
     copies: int = 1
-    """How often the request arrives."""
+    """The number of copies that arrive."""
     error_before: bool = False
     error_after: bool = False
     """Stripe: a 500 that is stored for the key, before or after it acted."""
     refused: bool = False
-    """Bus: it does not take this event, and says so."""
+    """Bus: it rejects this event."""
     rejected_document: bool = False
-    """Store: the first document of the commit is refused for good."""
+    """Store: it rejects the first document of the commit for good."""
     refuses_later: bool = False
-    """Stripe: later requests with its key are refused, as if their token were used; nothing is stored for the key."""
+    """Stripe: it refuses later requests with this key, as if their token were used, and stores nothing for the key."""
     turned_away: bool = False
-    """Stripe: a copy of it was refused at the door, and so are all others: a 429 means that nothing happens."""
+    """Stripe: a copy of the request got a 429, and so do all others: a 429 means that nothing happens."""
     answer: object = None
-    """The answer of whoever stands before the other side; the request doesn't arrive."""
+    """The answer of a proxy in front of the other side; the request doesn't arrive."""
 
 
 class Carrier:
-    """Carries calls."""
+    """Carries calls to the other side, and their answers back."""
 
     def __init__(self, loop: VirtualLoop, latency_s: Callable[[str], float]) -> None:
         self._loop = loop
         self._latency_s = latency_s
-        self.flying: dict[int, float] = {}
+        self.in_flight: dict[int, float] = {}
         """When each late request lands, in the loop's time."""
         self.hanging: list[tuple[Owner, asyncio.Future[Any]]] = []
-        """Calls that never return, and whose they are."""
+        """Calls that never return, with their processes."""
         self._flights = 0
 
     @property
     def hung(self) -> bool:
-        """Whether somebody waits for what never comes."""
+        """Whether a process waits for an answer that never comes."""
         return any(owner.alive and not answer.done() for owner, answer in self.hanging)
 
     async def travel(
         self, call: Call, act: Callable[[Reply[R]], None], lost: Callable[[], R | Exception], timeout_s: float
     ) -> R:
-        """`act` is what the other side does with the request. `lost` is what the caller gets after `timeout_s`."""
+        """`act` is what the other side does with the request. `lost` makes what the caller gets after `timeout_s`."""
         if call.surprises:
             raise Surprise(f"{call.hook} number {call.nth}")
         loop = self._loop
@@ -103,14 +103,14 @@ class Carrier:
         self._flights += 1
         flight = self._flights
         if call.late_s or call.copies > 1:
-            self.flying[flight] = self._loop.time() + after_s
+            self.in_flight[flight] = self._loop.time() + after_s
 
         def reply(result: R) -> None:
             if not call.loses_answer:
                 self._later(self._latency_s(call.hook) + call.answer_late_s, _settle, answer, result)
 
         def arrive() -> None:
-            self.flying.pop(flight, None)
+            self.in_flight.pop(flight, None)
             act(reply)
 
         self._later(after_s, arrive)
@@ -120,7 +120,7 @@ class Carrier:
 
 
 def _settle(answer: asyncio.Future[R], result: R | Exception) -> None:
-    """The first answer counts, and a caller that has gone hears nothing."""
+    """The first answer counts; a caller that has gone receives none."""
     if answer.done():
         return
     if isinstance(result, Exception):

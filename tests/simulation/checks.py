@@ -1,12 +1,12 @@
-"""What must hold at every step of a journal, and what must hold once all rests: the judge of the simulation.
+"""The laws: what must hold at every step of a journal, and what must hold once the world is at rest.
 
-A check is a small function under `@step(EntryType, law=…)` or `@rest(law=…)`. It gets the entry and the books as they
-stood before it, and yields the order and, in words, what contradicts what. A newcomer adds one in five lines, with a
-test of a journal made by hand that it catches: a check that can't fail is none.
+A check is a small function under `@step(EntryType, law=…)` or `@rest(law=…)`. It gets the entry and the accounts before
+that entry, and yields the order and the contradiction in words. A newcomer adds a check in five lines, with a test of a
+planted journal that it catches: a check that can't fail proves nothing.
 
-Owns: the register and the verdict. The laws stand in `laws_of_paper`, `laws_of_money`, `laws_of_the_store`,
-`laws_at_rest` and `history`.
-Must never look at anything but the journal. Change together: those files, `tests/simulation/test_checks.py`.
+Owns: the register and the verdict. The laws are in `laws_of_documents`, `laws_of_money`, `laws_of_the_store`,
+`laws_at_rest` and `history`. Must never read anything but the journal. Change together: those files,
+`tests/simulation/test_checks.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.simulation.accounts import Accounts
 from tests.simulation.journal import AnyEntry
 
 Breach = tuple[str, str]
-"""The order (or process, or "" for none), and in words what contradicts what."""
+"""The order (or a process, or "" for neither), and the contradiction in words."""
 StepCheck = Callable[[Any, Accounts], Iterator[Breach]]
 RestCheck = Callable[[Accounts], Iterator[Breach]]
 S = TypeVar("S", bound=StepCheck)
@@ -29,7 +29,7 @@ R = TypeVar("R", bound=RestCheck)
 
 
 class Violation(Struct, frozen=True):
-    """A law that was broken. `index` is the entry of the journal at which it showed."""
+    """A law that was broken. `index` is the number of the journal's entry that shows it."""
 
     law: str
     about: str
@@ -45,10 +45,10 @@ class Violation(Struct, frozen=True):
 STEP_CHECKS: defaultdict[type, list[tuple[str, StepCheck]]] = defaultdict(list)
 REST_CHECKS: list[tuple[str, RestCheck]] = []
 AFTER_A_RESTORE: set[str] = set()
-"""Laws of the rest that hold after the store was put back to an earlier state, too: only the first one can."""
+"""Laws at rest that also hold after the store was restored to an earlier state: only the first law can."""
 OF_CORRUPT_ORDERS: set[str] = set()
-"""Laws of the rest that hold of an order too whose document was edited and never corrected (F50): nothing is done for
-such an order, but its card is not charged twice, and nobody was told what is not so."""
+"""Laws at rest that also hold for an order whose document was edited and never corrected (F50): the service does
+nothing for such an order, but its card is not charged twice, and no customer gets a false answer."""
 
 
 def step(*entries: type, law: str) -> Callable[[S], S]:
@@ -63,9 +63,9 @@ def step(*entries: type, law: str) -> Callable[[S], S]:
 
 
 def rest(*, law: str, restored: bool = False, corrupt: bool = False) -> Callable[[R], R]:
-    """Register a check of the books at rest.
+    """Register a check of the accounts at rest.
 
-    `restored`: also where the store was put back meanwhile; `corrupt`: also of orders whose documents stay corrupt.
+    `restored`: also where the store was restored meanwhile; `corrupt`: also for orders whose documents stay corrupt.
     """
 
     def register(check: R) -> R:
@@ -80,7 +80,8 @@ def rest(*, law: str, restored: bool = False, corrupt: bool = False) -> Callable
 
 
 def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Iterator[Violation]:
-    """Every breach of a law in a journal, as it shows. `trouble` is the world's own: it never came to rest."""
+    """Yields every breach of a law in a journal, in sequence. `trouble` is why the world never came to rest, or
+    None."""
     accounts = Accounts()
     at_s = 0.0
     for entry in journal:
@@ -90,7 +91,7 @@ def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Itera
                 yield Violation(law, about, words, at_s, accounts.index)
         accounts.note(entry)
     if trouble is not None:
-        yield Violation("L4: things come to rest", "", trouble, at_s, accounts.index)
+        yield Violation("L4: the world comes to rest", "", trouble, at_s, accounts.index)
     elif accounts.rested:
         for law, rests in REST_CHECKS:
             if accounts.restored and law not in AFTER_A_RESTORE:
@@ -102,9 +103,9 @@ def violations(journal: Iterable[AnyEntry], trouble: str | None = None) -> Itera
 
 
 def judge(journal: Iterable[AnyEntry], trouble: str | None = None) -> Violation | None:
-    """The first breach, or None: every law held."""
+    """The first breach, or None where every law held."""
     return next(violations(journal, trouble), None)
 
 
-# The laws register themselves. They stand last, for they import this module.
-from tests.simulation import history, laws_at_rest, laws_of_money, laws_of_paper, laws_of_the_store  # noqa: E402, F401
+# The laws register themselves: this import stands last, because the laws import this module.
+from tests.simulation import history, laws_at_rest, laws_of_documents, laws_of_money, laws_of_the_store  # noqa: E402, F401

@@ -1,8 +1,8 @@
 """A process's clock, its ids, and the small draws of a world.
 
-Each process reads the one virtual time; its wall clock may stand off from the true one by `offset`, which is what a
-clock jump is (F38). A small draw (a latency, a jitter) is a function of the seed and of what it is for, so that taking
-a fault out of a plan leaves the draws of everything else as they were.
+Each process reads the one virtual time; its wall clock differs from the true time by `offset`, which a clock jump
+changes (F38). A small draw (a latency, a jitter) is a function of the seed and of its purpose: a plan with one fault
+less leaves all other draws as they were.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ BEGINNING = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 DRAWS_IN_A_HASH = 16
-"""Numbers of four bytes: as many as the longest digest of blake2b holds."""
+"""The numbers of one hash, of four bytes each: as many as the longest digest of blake2b holds."""
 
 
 class Chances:
-    """The small draws of one world: for each thing a sequence of its own, so that none shifts another."""
+    """The small draws of one world: each purpose has a sequence of its own, so that none shifts another."""
 
     def __init__(self, seed: int) -> None:
         self._key = (seed % 2**64).to_bytes(8, "big")
@@ -29,20 +29,20 @@ class Chances:
         self._left: dict[str, list[int]] = {}
 
     def next(self, what: str) -> float:
-        """The next number for a thing, from 0 up to but not including 1."""
+        """The next number for a purpose, from 0 up to but not including 1."""
         left = self._left.get(what)
         if not left:
             left = self._left[what] = self._more(what)
         return left.pop() / 2**32
 
     def _more(self, what: str) -> list[int]:
-        """Many from one hash: making it costs more than all else here."""
+        """Many numbers from one hash: the hash costs more than everything else here."""
         block = self._blocks[what] = self._blocks.get(what, 0) + 1
         digest = blake2b(f"{what} {block}".encode(), digest_size=DRAWS_IN_A_HASH * 4, key=self._key).digest()
         return list(memoryview(digest).cast("I"))
 
     def latency_s(self, what: str) -> float:
-        """How long the next message of a kind is on its way: milliseconds, and now and then a good part of a second."""
+        """How long the next message of a kind travels, in seconds: milliseconds, sometimes a good part of a second."""
         drawn = self.next(what)
         return 0.001 + 0.02 * drawn if drawn < 0.9 else 0.02 + 4.0 * (drawn - 0.9)
 

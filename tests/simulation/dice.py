@@ -1,4 +1,4 @@
-"""What plans are drawn with: one sequence of chance per seed, and the few shapes of draws that faults need."""
+"""The draws of plans: one random sequence for each seed, and the few kinds of draws that faults need."""
 
 import math
 import random
@@ -32,7 +32,7 @@ class Dice:
         return round(low + (high - low) * self.random.random(), 3)
 
     def spread(self, low: float, high: float) -> float:
-        """Between two bounds, each order of magnitude alike."""
+        """Draw between two bounds, with each order of magnitude equally likely."""
         return round(low * math.exp(math.log(high / low) * self.random.random()), 3) if high > 0 else 0.0
 
     def one_of(self, things: Sequence[T]) -> T:

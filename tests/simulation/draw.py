@@ -1,7 +1,7 @@
-"""How a seed becomes a plan. Small on purpose: rare things meet in small schedules, and small ones are quick.
+"""How a seed becomes a plan. Plans are small on purpose: small schedules are quick, and rare faults meet in them.
 
-Each seed enables a random subset of the faults, and draws a few strikes of each: so two rare faults meet more often
-than if all were always possible. Change together: `plan.py`.
+Each seed enables a random subset of the faults, and draws a few strikes of each: two rare faults meet more often than
+if all were always possible. Change together: `plan.py`.
 """
 
 from tests.simulation.dice import HOUR_S, Dice
@@ -11,23 +11,23 @@ from tests.simulation.faults_of_the_store import JUDGED_FOR_S, UNUSABLE
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, PressPlan, Strike
 
 BUSY_S = 2.0
-"""In which customers press and events come, and most faults strike, in seconds."""
+"""Customers press pay, events come and most faults strike within this time, in seconds."""
 CALM_S = 0.3
-"""Between the last press and the rest."""
+"""Between the last press and the rest, in seconds."""
 PROCESSES = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3)
 ORDERS = (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3)
 PRESSES = (1, 1, 1, 1, 1, 2, 2, 3)
 RETRIES = (0, 0, 0, 1, 2, 3)
-"""How many there are of each, as often as they stand here. Most of what goes wrong goes wrong with one order, one
-or two processes and one impatient customer; so most schedules are small, and more of them are run."""
+"""The numbers that a seed draws from: a number that stands here twice is twice as likely. Most failures need one order,
+one or two processes and one impatient customer: so most schedules are small, and more of them run."""
 LONGEST_WAIT_S = 75.0
-"""A pause longer than every lease is waited for; what lasts longer ends with the faults."""
+"""The plan waits for the end of a pause longer than every lease; a longer fault ends with all faults."""
 LATE_CANCEL_S = 60 * HOUR_S
-"""A cancel may come when all of the attempt is long over, closed too: that takes two days."""
+"""A cancel may come when the attempt is long over, and closed too: that takes two days."""
 NAMES = tuple(FAULTS)
-NIGHT, RESTORE = "nobody runs for hours", "database restored"
-LONG = frozenset({NIGHT, RESTORE, "actor hangs"})
-"""A seed draws these once: each takes its hours, or a minute in which all others run idle."""
+NO_PROCESS_RUNS, RESTORE = "no process runs for hours", "database restored"
+LONG = frozenset({NO_PROCESS_RUNS, RESTORE, "actor hangs"})
+"""A seed draws each of these once: each takes hours, or a minute in which all other processes are idle."""
 
 GOOD = ("tok_visa", "tok_amex", "pm_card_visa", "ctoken_visa_a")
 ASKING = ("tok_threeDSecureRequired", "pm_card_threeDSecureRequired", "ctoken_threeDSecureRequired_a")
@@ -55,13 +55,13 @@ TOKENS = (
 CLIENTS = ("", "sdk", "sdk", "redirect")
 BANKS = ("completes", "completes", "completes", "fails", "another card", "fails, another card", "")
 SOON_S, LATE_S = (0.05, 2.0), (2.0, 2 * HOUR_S)
-"""When a customer comes to the bank's page: at once, or late; then the order may be over."""
+"""When a customer comes to the bank's page, in seconds: at once, or late, when the order may be over."""
 PRICES = ((20.0, "usd"), (19.99, "usd"), (5.0, "eur"), (0.10, "usd"), (1200.0, "jpy"), (4.5, "kwd"), (900.0, "isk"))
-"""The fourth is below Stripe's minimum (F35)."""
+"""The fourth price is below Stripe's minimum (F35)."""
 LEFT_BEHIND = 0.02
-"""How often an order is one that release 0.1.0 was charging."""
+"""The probability that an order is one that release 0.1.0 was charging."""
 CARD_TESTER = 0.004
-"""How often somebody tries one card after the other on an order, more of them than there may be attempts."""
+"""The probability that a customer tries one card after another, more than an order may have attempts."""
 CARDS_TRIED, CARD_TRIED_EVERY_S = 32, 0.5
 EXPIRIES_S = (3.0, 15.0, 900.0, 900.0, 2 * HOUR_S, 240 * HOUR_S, 240 * HOUR_S)
 
@@ -88,11 +88,12 @@ def _times(dice: Dice, name: str) -> int:
 
 
 def _ends_s(strikes: tuple[Strike, ...], orders: tuple[OrderPlan, ...]) -> float:
-    """Whatever lasts is waited for, as far as that is affordable: a night is, for nobody runs meanwhile."""
+    """Returns when the rest begins: after the end of each lasting fault that a seed can afford. A halt of all processes
+    is cheap."""
     pressed = [press.at_s for order in orders for press in order.presses]
     ends = [max(BUSY_S, *pressed) + CALM_S]
     for strike in strikes:
-        if strike.fault in (NIGHT, RESTORE):
+        if strike.fault in (NO_PROCESS_RUNS, RESTORE):
             ends.append(strike.at_s + strike.for_s + CALM_S)
         elif strike.fault in UNUSABLE:
             ends.append(strike.at_s + min(strike.for_s, JUDGED_FOR_S) + CALM_S)
@@ -141,8 +142,8 @@ def _press(dice: Dice, owner: str, customer: str) -> PressPlan:
     user = owner if dice.chance(0.95) else "somebody else"
     patience_s = dice.one_of((0.3, 2.0, 9.0, 9.0))
     at_s = dice.between(0.4, BUSY_S - 0.5)
-    token, retries, looks = dice.one_of(TOKENS), dice.one_of(RETRIES), dice.below(2)
+    token, retries, reads = dice.one_of(TOKENS), dice.one_of(RETRIES), dice.below(2)
     client, bank = dice.one_of(CLIENTS), dice.one_of(BANKS)
     bank_after_s = dice.spread(*(SOON_S if dice.chance(0.7) else LATE_S))
     gets = token.startswith("ctoken_") or dice.chance(0.3)
-    return PressPlan(at_s, customer, user, token, patience_s, retries, looks, client, bank, bank_after_s, gets)
+    return PressPlan(at_s, customer, user, token, patience_s, retries, reads, client, bank, bank_after_s, gets)

@@ -1,7 +1,7 @@
-"""What an operator's hand does to stored documents: an edit that makes none of an order, and its correction (F50).
+"""An operator's changes to stored documents: an edit that makes a document corrupt, and its correction (F50).
 
-Owns which documents are edited, and what they were before. A correction puts a document back as it was, one revision
-on, unless a process has written over the edit meanwhile: an edit that leaves `rev` as it is may be.
+Owns which documents are edited, and their contents before. A correction writes a document's old contents back, one
+revision on, unless a process has overwritten the edit meanwhile: it can where the edit leaves `rev` as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import structs
 
 from payment.adapters.mongo.documents import CODEC
 from payment.core.order import Order
-from tests.simulation.journal import Edited, Wrote
+from tests.simulation.journal import DocumentCorrupted, Wrote
 from tests.support.fakes.store import encoded
 
 if TYPE_CHECKING:
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
 
 OPERATOR = "operator"
 Change = Callable[[dict[str, Any]], bool]
-"""Edits a document. False: it has no such field, or it would make sense afterwards."""
+"""Edits a document. Returns False where the document has no such field, or would make sense afterwards."""
 
 
 class Edits:
-    """The documents of one world that are edited now."""
+    """The documents of one world that are edited and not corrected yet."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._before: dict[str, tuple[bytes, Order]] = {}
         self._edited: dict[str, bytes] = {}
         self.coming: dict[str, float] = {}
-        """By order: when its document will be corrected, by the world's time in seconds."""
+        """By order: when its document will be corrected, in seconds of the world's time."""
 
     def is_corrupt(self, order_id: str) -> bool:
-        """Whether the document is as it was edited. What the service makes of it is no evidence."""
+        """Whether the document is still as it was edited. What the service makes of it proves nothing."""
         return order_id in self._edited and self._world.database.documents.get(order_id) is self._edited[order_id]
 
     def edit(self, order_id: str, change: Change, corrected_after_s: float, *, counted: bool) -> None:
-        """Change a document, its revision counted on or not. It is corrected `corrected_after_s` later; 0: never."""
+        """Change a document, with the next revision where `counted`. It is corrected `corrected_after_s` later; 0:
+        never."""
         world, database = self._world, self._world.database
         stored, order = database.documents[order_id], database.get(order_id)
         document = bson.decode(stored, codec_options=CODEC)
@@ -52,7 +53,7 @@ class Edits:
         database.documents[order_id] = self._edited[order_id] = edited
         self._before[order_id] = (stored, order)
         world.changes += 1
-        world.journal.add(Edited(world.now_s, OPERATOR, order_id))
+        world.journal.add(DocumentCorrupted(world.now_s, OPERATOR, order_id))
         if corrected_after_s > 0:
             self.coming[order_id] = world.now_s + corrected_after_s
             world.later(corrected_after_s, self._correct, order_id)
@@ -68,10 +69,10 @@ class Edits:
         world.wrote(Wrote(world.now_s, OPERATOR, order, lost_answer=False))
 
     def as_before(self) -> dict[str, bytes]:
-        """The documents that are edited, as they were: a backup of the store holds them so."""
+        """The contents of the edited documents before their edits: a backup of the store holds these."""
         return {name: before for name, (before, _) in self._before.items() if self.is_corrupt(name)}
 
     def forgotten(self) -> None:
-        """The store was put back to a state without edits."""
+        """Forget all edits: the store was restored to a state without them."""
         self._before.clear()
         self._edited.clear()

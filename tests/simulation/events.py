@@ -1,4 +1,4 @@
-"""What the orders service publishes: created, cancelled, and events that can never be applied (F30)."""
+"""The events of the orders service: created, cancelled, and events that can never be applied (F30)."""
 
 import json
 from datetime import timedelta
@@ -9,7 +9,7 @@ from tests.simulation.plan import EventPlan, OrderPlan
 
 
 def _priced(ticket: str) -> bytes:
-    """A created that is all right but for its ticket."""
+    """An order:created that is valid but for its ticket."""
     head = '{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "2030-01-01T13:00:00Z"'
     return f'{head}, "ticket": {{"id": "t1", {ticket}}}}}'.encode()
 
@@ -24,7 +24,7 @@ POISONS: dict[str, bytes] = {
     "price between two cents": _priced('"price": 19.999'),
     "bad time": b'{"id": "o1", "version": 0, "status": "created", "userId": "u1", "expiresAt": "soon", "price": 1}',
 }
-"""Names of events that go to the dead letters, and their bytes."""
+"""Names of events that become dead letters, and their bytes."""
 
 
 def subject_of(event: EventPlan) -> str:

@@ -1,16 +1,16 @@
-"""What a fault is. A newcomer adds one in ten lines, at the end of the file that it belongs to:
+"""The base classes of faults. A newcomer adds a fault in ten lines, at the end of the file that it belongs to:
 
     class AnswerLost(AtCall):
         name = "answer of Stripe lost"
         rows = ("F09",)
         hooks = ("stripe.confirm",)
 
-        def befall(self, call: Call, strike: Strike) -> None:
+        def apply(self, call: Call, strike: Strike) -> None:
             call.loses_answer = True
 
-A fault says its name, the rows of the fault table that it exercises, what a seed draws of it (`draw`), and what it does
-(`do`). It acts through the world's verbs and through `Call`; all that it draws stands in its `Strike`. Having a name is
-what puts it into `faults.FAULTS`. One more fault changes what every seed draws.
+A fault has a name, the rows of the fault table that it exercises, the strikes that a seed draws of it (`draw`), and its
+effect (`do`). It acts through the world's methods and through `Call`; its `Strike` holds all that was drawn. A fault
+that has a name is in `faults.FAULTS`. One more fault changes what every seed draws.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ANY_CALL = (
     "bus.ack",
     "http.request",
 )
-"""Calls after which a process may be struck: each is a step of the charge's way."""
+"""Calls after which a fault may strike a process: each is a step of a charge."""
 
 
 class Fault:
@@ -55,11 +55,11 @@ class Fault:
             Fault.known[cls.name] = cls()
 
     def draw(self, dice: Dice) -> Strike:
-        """What a seed draws of it, once."""
+        """Returns one strike, drawn for a seed."""
         raise NotImplementedError
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
-        """Strike. `call` is there where the strike was drawn for one."""
+        """Strike. `call` is the call that the strike was drawn for, or None."""
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class AtCall(Fault):
 
     hooks: ClassVar[tuple[str, ...]]
     amount: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    """Between what and what `Strike.amount` is drawn, small ones as often as large ones."""
+    """The bounds of `Strike.amount`, with each order of magnitude equally likely."""
 
     def draw(self, dice: Dice) -> Strike:
         hook = dice.one_of(self.hooks)
@@ -76,10 +76,10 @@ class AtCall(Fault):
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         if call is not None:
-            self.befall(call, strike)
+            self.apply(call, strike)
 
-    def befall(self, call: Call, strike: Strike) -> None:
-        """What becomes of the call."""
+    def apply(self, call: Call, strike: Strike) -> None:
+        """Change the call."""
         raise NotImplementedError
 
 
@@ -101,7 +101,7 @@ class AtProcess(Fault):
 
     lasts_s: ClassVar[tuple[float, float]] = (0.0, 0.0)
     handles: ClassVar[int] = 14
-    """At most so many handles after a call it strikes. A call and what follows from it are about as many."""
+    """The most handles between a call and the strike. A call and its consequences run about as many."""
 
     def draw(self, dice: Dice) -> Strike:
         for_s = dice.spread(*self.lasts_s)
@@ -120,5 +120,5 @@ class AtProcess(Fault):
             process.owner.after_handles(int(strike.amount), lambda: self.hit(world, process, strike))
 
     def hit(self, world: World, process: Process, strike: Strike) -> None:
-        """What is done to it, in the world's name."""
+        """Strike the process. Called in the world's context."""
         raise NotImplementedError

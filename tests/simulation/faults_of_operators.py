@@ -1,4 +1,4 @@
-"""The faults of whoever has a hand in the database (F50)."""
+"""The faults of an operator with access to the database (F50)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 AFTER_A_CALL_S = 0.05
-"""So long after a write left its process it has most likely arrived, and its answer has not."""
+"""This long after a write left its process, in seconds, it has most likely arrived, and its answer has not."""
 
 
 def _of_last_attempt(name: str, value: Any) -> Change:
@@ -59,11 +59,11 @@ CHANGES: tuple[Change, ...] = (
     _of_last_attempt("state", "paid"),
     _of_last_attempt("number", 99),
 )
-"""What an edit may leave: each makes a corrupt document of any order that has the field."""
+"""The edits: each makes a corrupt document of any order that has the field."""
 
 
 class DocumentEdited(Fault):
-    """An order's document is edited so that it makes no sense. `for_s` later it is corrected; 0: never."""
+    """An operator makes an order's document corrupt, and corrects it `for_s` later; 0: never."""
 
     name, rows = "document edited", ("F50",)
     never_corrected = 0.2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-class KillNine(AtProcess):
+class ProcessKilled(AtProcess):
     name, rows = "process killed", ("F03", "F04", "F05", "F06", "F07", "F08", "F33")
     lasts_s = (0.1, 12.0)
 
@@ -26,7 +26,7 @@ class KillNine(AtProcess):
         world.later(strike.for_s, process.start)
 
 
-class Standstill(AtProcess):
+class ProcessPaused(AtProcess):
     name, rows, lasts_s = "process paused", ("F34",), (0.5, 90.0)
 
     def hit(self, world: World, process: Process, strike: Strike) -> None:
@@ -34,7 +34,7 @@ class Standstill(AtProcess):
         world.later(strike.for_s, self._over, world, process, process.owner)
 
     def _over(self, world: World, process: Process, owner: Owner) -> None:
-        """At rest it is the rest that wakes and pauses: one that ran on would be idle for hours."""
+        """During the rest, `Rest` wakes and pauses processes: a process that ran on would be idle for hours."""
         if process.owner is owner and not world.at_rest:
             process.wake()
 
@@ -47,7 +47,8 @@ class Terminated(AtProcess):
 
 
 class ClockAhead(AtProcess):
-    # An attempt that begins then is watched until its own time is over: a year of looks says no more than three days.
+    # An attempt that begins then is rechecked until its own time is over: a year of rechecks shows no more than three
+    # days.
     name, rows, lasts_s = "clock jumps ahead", ("F38",), (60.0, 72 * HOUR_S)
 
     def hit(self, world: World, process: Process, strike: Strike) -> None:
@@ -61,21 +62,21 @@ class ClockBack(AtProcess):
         process.jump(-strike.for_s)
 
 
-class Night(Fault):
-    """Every process is gone, or (`amount` 1) stands, for so long that keys grow old."""
+class NoProcessRuns(Fault):
+    """Every process is killed, or (`amount` 1) paused, until keys grow old."""
 
-    name, rows = "nobody runs for hours", ("F17", "F34")
+    name, rows = "no process runs for hours", ("F17", "F34")
 
     def draw(self, dice: Dice) -> Strike:
         for_s = dice.spread(120.0, 30 * HOUR_S) if dice.chance(0.5) else dice.between(22 * HOUR_S, 27 * HOUR_S)
         return Strike(self.name, at_s=dice.time(), for_s=for_s, amount=float(dice.below(2)))
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
-        world.nobody_runs(strike.for_s, paused=bool(strike.amount))
+        world.halt_all(strike.for_s, paused=bool(strike.amount))
 
 
 class OtherKey(Fault):
-    """A process is started with the key of another account, and after a while with the right one again."""
+    """A process starts with the key of another account, and later with the right one again."""
 
     name, rows = "key of another account", ("F48",)
 
@@ -84,7 +85,7 @@ class OtherKey(Fault):
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         process = world.target(strike, call)
-        if process is None or world.night:
+        if process is None or world.halted:
             return
         process.other_key = True
         process.kill()
@@ -106,7 +107,7 @@ class ActorCrash(AtCall):
         "bus.publish",
     )
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.surprises = True
 
 
@@ -114,12 +115,13 @@ class ActorHang(AtCall):
     name, rows = "actor hangs", ("F32",)
     hooks = ("store.commit", "stripe.create", "stripe.confirm", "stripe.cancel", "stripe.refund", "bus.publish")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.hangs = True
 
 
 class NarrowMailboxes(Fault):
-    """A process begins with mailboxes that are nearly always full. `amount` is the ledger's room for requests."""
+    """A process begins with mailboxes that are nearly always full. `amount` is the capacity of the ledger's for
+    requests."""
 
     name, rows = "narrow mailboxes", ("F39",)
 

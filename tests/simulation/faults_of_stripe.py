@@ -1,4 +1,4 @@
-"""The faults of Stripe, of the way to it and at its dashboard (F09 to F14, F17, F18, F23, F36, F44, F49)."""
+"""The faults of Stripe, of the connection to it and of its dashboard (F09 to F14, F17, F18, F23, F36, F44, F49)."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ CONFIRM = ("stripe.confirm",)
 CHARGING = ("stripe.create", "stripe.confirm", "stripe.confirm")
 KEYED = (*CHARGING, "stripe.refund")
 ANY_STRIPE = (*KEYED, "stripe.cancel", "stripe.retrieve", "stripe.list", "stripe.find_refund")
-LOOKED = ("stripe.confirm", "stripe.confirm", "stripe.retrieve", "stripe.cancel")
+RETRIEVED = ("stripe.confirm", "stripe.confirm", "stripe.retrieve", "stripe.cancel")
 
 AMOUNT_BELOW = 3.0
-"""Of what is drawn for a refused create, up to where it is its amount that Stripe refuses."""
+"""Below this `amount`, Stripe refuses a create for the order's amount."""
 
 
 class RequestLost(AtCall):
     name, rows, hooks = "request to Stripe lost", ("F10", "F23"), ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class AnswerLost(AtCall):
     name, rows, hooks = "answer of Stripe lost", ("F09", "F23"), ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class AnswerStalls(AtCall):
     name, rows, hooks, amount = "answer of Stripe stalls", ("F11",), KEYED, (1.0, 60.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer_late_s = strike.amount
 
 
 class RequestSlow(AtCall):
     name, rows, hooks, amount = "request to Stripe slow", ("F09", "F10"), ANY_STRIPE, (0.2, 12.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
 
 
@@ -61,7 +61,7 @@ class LandsLate(AtCall):
         (5.0, 20 * HOUR_S),
     )
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
         call.loses_answer = True
 
@@ -69,7 +69,7 @@ class LandsLate(AtCall):
 class LandsAfterRefusal(AtCall):
     name, rows, hooks, amount = "request lands after a later one was refused", ("F18",), CONFIRM, (70.0, 20 * HOUR_S)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
         call.loses_answer = call.refuses_later = True
 
@@ -77,7 +77,7 @@ class LandsAfterRefusal(AtCall):
 class RequestTwice(AtCall):
     name, rows, hooks = "request to Stripe arrives twice", ("F10",), (*KEYED, "stripe.cancel")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
@@ -86,7 +86,7 @@ class ErrorBefore(AtCall):
     rows: ClassVar[tuple[str, ...]] = ("F12",)
     hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.error_before = True
 
 
@@ -95,12 +95,13 @@ class ErrorAfter(AtCall):
     rows: ClassVar[tuple[str, ...]] = ("F12",)
     hooks: ClassVar[tuple[str, ...]] = ANY_STRIPE
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.error_after = True
 
 
 class CreateErrors(ErrorAfter):
-    """The intent is there, its id is not known, and its key says so for a day: the next number is used."""
+    """Stripe has made the intent, its id is not known, and its key brings an error for a day: the next number is
+    used."""
 
     name = "500 stored for a create's key"
     rows = ("F12",)
@@ -114,11 +115,11 @@ class RefundErrorBefore(ErrorBefore):
 
 
 class AmountRefused(AtCall):
-    """Mostly the amount; and now and then something of the request that no client can help."""
+    """Stripe refuses the amount, or now and then another parameter, which no client can correct."""
 
     name, rows, hooks, amount = "Stripe refuses the amount", ("F35",), CREATE, (1.0, 4.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         if strike.amount < AMOUNT_BELOW:
             call.answer = Refused(RefusalReason.AMOUNT, "Amount must convert to at least 50 cents.")
         else:
@@ -128,21 +129,21 @@ class AmountRefused(AtCall):
 class KeyInUse(AtCall):
     name, rows, hooks = "key in use", ("F13",), KEYED
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.KEY_IN_USE, "idempotency_key_in_use")
 
 
 class LockTimeout(AtCall):
     name, rows, hooks = "lock timeout", ("F13",), (*KEYED, "stripe.cancel")
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.LOCKED, "lock_timeout")
 
 
-class WishedLater(AtCall):
-    name, rows, hooks, amount = "429 with a wish", ("F14",), ANY_STRIPE, (1.0, 8.0)
+class RetryAfter(AtCall):
+    name, rows, hooks, amount = "429 with Retry-After", ("F14",), ANY_STRIPE, (1.0, 8.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.answer = NotYet(Obstacle.RATE_LIMITED, "rate limit", float(round(strike.amount)))
 
 
@@ -159,7 +160,7 @@ class KeyRefused(Lasting):
 
 
 class PermissionMissing(Fault):
-    """Our key is good, and may not create, or (`amount` 1) not confirm."""
+    """Our key is valid, and may not create, or (`amount` 1) not confirm."""
 
     name, rows = "our key lacks a permission", ("F36",)
 
@@ -171,25 +172,25 @@ class PermissionMissing(Fault):
 
 
 class CanceledByHand(AtCall):
-    """`amount` is how long after the call an operator does so."""
+    """`amount` is how long after the call an operator cancels the intent, in seconds."""
 
-    name, rows, hooks, amount = "intent cancelled in the dashboard", ("F49",), LOOKED, (0.05, 60.0)
+    name, rows, hooks, amount = "intent cancelled in the dashboard", ("F49",), RETRIEVED, (0.05, 60.0)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.later(strike.amount, world.stripe.cancel_by_hand)
 
 
 class RefundedByHand(AtCall):
-    name, rows, hooks, amount = "charge refunded in the dashboard", ("F49",), LOOKED, (0.05, 60.0)
+    name, rows, hooks, amount = "charge refunded in the dashboard", ("F49",), RETRIEVED, (0.05, 60.0)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.later(strike.amount, world.stripe.refund_by_hand)
 
 
 class RefundFails(AtCall):
-    """`amount` is how long after the call the bank returns a refund that has succeeded."""
+    """`amount` is how long after the call the bank returns a refund that has succeeded, in seconds."""
 
-    name, rows, hooks = "refund fails after it succeeded", ("F44",), (*LOOKED, "stripe.refund")
+    name, rows, hooks = "refund fails after it succeeded", ("F44",), (*RETRIEVED, "stripe.refund")
     amount = (60.0, 29 * 24 * HOUR_S)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
@@ -197,9 +198,9 @@ class RefundFails(AtCall):
 
 
 class ChargeDisputed(AtCall):
-    """`amount` is how long after the call a bank disputes a charge."""
+    """`amount` is how long after the call a bank disputes a charge, in seconds."""
 
-    name, rows, hooks, amount = "charge disputed", ("F44",), (*LOOKED, "stripe.refund"), (0.05, 60.0)
+    name, rows, hooks, amount = "charge disputed", ("F44",), (*RETRIEVED, "stripe.refund"), (0.05, 60.0)
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.later(strike.amount, world.stripe.dispute_a_charge)

@@ -1,6 +1,6 @@
-"""A store that answers, and that no charge can use (F52): it refuses writes, has no data, or comes and goes.
+"""A store that answers and that no charge can use (F52): it refuses writes, has no data, or is away now and then.
 
-Each lasts until it shows what readiness says ten seconds later, now and then. What they do stands in `store.py`.
+Some last until readiness must report them, ten seconds later. `store.py` carries the conditions out.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 NOTICED_WITHIN_S = 10.0
 """How long readiness may be wrong, in seconds."""
 JUDGED_FOR_S = 12.0
-"""A seed waits this long for a condition, at most: past that nothing new shows."""
+"""A seed waits at most this long for a condition, in seconds: a longer one shows nothing new."""
 
 
 class Unusable(Lasting):
-    """The store is no use for charges, and readiness is looked at where that has lasted."""
+    """Charges can't use the store, and the journal records readiness where the condition has lasted."""
 
     longest_s: ClassVar[float] = 15.0
     shows: ClassVar[bool] = True
-    """Whether a process without traffic can notice it."""
+    """Whether a process without traffic can notice the condition."""
 
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         super().do(world, strike, call)
         if self.shows and strike.for_s > NOTICED_WITHIN_S:
-            world.later(NOTICED_WITHIN_S, world.look_at_readiness, self.condition)
+            world.later(NOTICED_WITHIN_S, world.note_readiness, self.condition)
 
 
 class WritesRefused(Unusable):
@@ -38,19 +38,19 @@ class WritesRefused(Unusable):
 
 
 class OrdersRefused(Unusable):
-    """It takes the writes of probes all the same: a right is missing on one collection."""
+    """The store still accepts the writes of probes: a right is missing on one collection."""
 
     name, rows, condition, shows = "store refuses orders", ("F52",), "store refuses orders", False
 
 
 class NoData(Unusable):
-    """What answers pings is alive, and what holds the data is not."""
+    """The server that answers pings is alive, and the one that holds the data is not."""
 
     name, rows, condition = "store has no data", ("F52", "F25"), "store without data"
 
 
 class Flaps(Unusable):
-    """It is away for a third of a second, again and again."""
+    """The store is away for a third of a second, again and again."""
 
     name, rows, condition, shows = "store comes and goes", ("F52", "F25"), "store flaps", False
 

@@ -1,10 +1,10 @@
-"""Behaviour, kept to be compared: what many seeds do, in a file that no renaming changes.
+"""The behaviour of many seeds, in a file that no renaming changes.
 
-Run it before and after a change of names or places: the two files are equal, or the change was more than that. A line
-is an entry of a journal without the names that only code knows. Kinds of entries and names of faults are numbered in
-the order in which they are first met, a log field that holds a traceback is left out, and fields stand without their
-names. What neighbours and operators rely on stays: subjects, bodies, stored documents, log events. Change together
-with: `journal`, `__main__`.
+Write it before and after a change of names or places: equal files show that behaviour is the same. A line is an entry
+of a journal without the names that only the code has. Kinds of entries and names of faults are numbered in the order in
+which they first occur, a log field that holds a traceback is left out, and fields stand without their names. What peer
+services and operators rely on stays: subjects, bodies, stored documents, log events. Change together with: `journal`,
+`__main__`.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from tests.simulation.journal import AnyEntry, Said, Struck
+from tests.simulation.journal import AnyEntry, FaultStruck, LineLogged
 from tests.simulation.simulate import simulate
 
 _CLASS = re.compile(r"\b[A-Z]\w*(?=\()|(?<=<)[A-Z]\w*(?=\.)")
@@ -20,7 +20,7 @@ _CLASS = re.compile(r"\b[A-Z]\w*(?=\()|(?<=<)[A-Z]\w*(?=\.)")
 
 
 def frozen(seeds: Iterable[int]) -> Iterator[str]:
-    """Yields the lines of the seeds' worlds, each seed after a line that names it."""
+    """Yields the lines of each seed's world, after a line that names the seed."""
     kinds: dict[str, str] = {}
     faults: dict[str, str] = {}
     for seed in seeds:
@@ -32,10 +32,10 @@ def frozen(seeds: Iterable[int]) -> Iterator[str]:
 def _line(entry: AnyEntry, kinds: dict[str, str], faults: dict[str, str]) -> str:
     kind = _numbered(type(entry).__name__, "k", kinds)
     match entry:
-        case Said():
+        case LineLogged():
             texts = {name: value for name, value in entry.fields.items() if "Traceback" not in str(value)}
             values: list[object] = [entry.level, entry.event, texts]
-        case Struck():
+        case FaultStruck():
             values = [_numbered(entry.fault, "f", faults), entry.rows]
         case _:
             fields = (name for name in entry.__struct_fields__ if name not in ("at_s", "who"))

@@ -1,9 +1,9 @@
-"""Whether what customers were told is explained by one order of events for each order.
+"""Whether one sequence of events for each order explains the answers that customers got.
 
-The events of an order are the revisions that the store held, in the order in which it held them. A reply is explained
-when some revision that was in force between the request and its answer says it: so all replies on one order, whichever
-process gave them, fit one line of events, and none is older than its question (linearizable reads of the document). A
-reply's meaning is stated here once more, by the contract's table and not by the service's code.
+The events of an order are the revisions that the store held, in the order in which it held them. A revision explains a
+reply where it was in force between the request and its answer and gives that reply: so all replies about one order,
+from any process, fit one sequence of events, and none is older than its request (linearizable reads of the document).
+This file states the meaning of a reply again, by the contract's table and not by the service's code.
 
 Change together with: the contract's HTTP table, `payment.actors.http.responses`.
 """
@@ -29,14 +29,14 @@ from payment.core.order import (
     Order,
     OrderStatus,
 )
-from tests.simulation.accounts import Accounts, Asked, exposed_by, seconds_of
+from tests.simulation.accounts import Accounts, CustomerRequest, exposed_by, seconds_of
 from tests.simulation.checks import Breach, rest, step
-from tests.simulation.journal import Looked, Pressed, Replied, Saw
+from tests.simulation.journal import ChargeAnswered, ChargePosted, PaymentRead, PaymentRequested
 
 NOTHING_CHARGED = "nothing was charged by this request"
 OUTCOME_UNKNOWN = "outcome unknown: repeat the same request"
 JUST_NOW_S = 20.0
-"""A look's answer that waits to be written takes a request with it that comes meanwhile: the store may be away."""
+"""A retrieved outcome that waits for its write also answers requests that come meanwhile: the store may be away."""
 TICK_S = 0.002
 """Wall clocks are read in whole milliseconds."""
 WANTED_THE_CUSTOMER = frozenset(
@@ -53,17 +53,17 @@ def token_hash(token: str) -> str:
 
 
 class Question:
-    """What one answer is judged by, beside a revision."""
+    """The parts of a request and its answer that a revision must explain."""
 
-    def __init__(self, reported: Replied, asked: Pressed, expired_at_s: float | None) -> None:
+    def __init__(self, reported: ChargeAnswered, asked: ChargePosted, expired_at_s: float | None) -> None:
         self.user = reported.user
         self.authenticates = asked.authenticates
         self.asked_at_s = None if expired_at_s is None else asked.at_s
         self.hash = token_hash(reported.token)
         self.body: dict[str, Any] = json.loads(reported.body)
         self.expired_at_s = expired_at_s
-        """A time by which an order must have expired for it to be said; None: clocks were wrong, any time will do, also
-        for what is said only of an order that has not expired."""
+        """The time by which an order must have expired where an answer calls it expired; None: clocks were wrong, and
+        any time will do, also where an answer implies that the order has not expired."""
 
     @property
     def message(self) -> str:
@@ -84,7 +84,7 @@ class Question:
 
 
 Meaning = Callable[[Order | None, Question], bool]
-"""Whether a revision says what an answer said."""
+"""Whether a revision gives an answer."""
 
 
 def _owned(order: Order | None, asked: Question) -> bool:
@@ -95,31 +95,36 @@ def _paid(order: Order | None, asked: Question) -> bool:
     if order is None or not _owned(order, asked) or order.cancelled or order.payment is None:
         return False
     kept = order.kept
-    said = {"id": order.payment.id, "orderId": order.id, "stripeId": kept.charge_id if kept else "", "status": "paid"}
-    return kept is not None and kept.token_hash == asked.hash and asked.body == said
+    expected = {
+        "id": order.payment.id,
+        "orderId": order.id,
+        "stripeId": kept.charge_id if kept else "",
+        "status": "paid",
+    }
+    return kept is not None and kept.token_hash == asked.hash and asked.body == expected
 
 
 def _accepted(order: Order | None, asked: Question) -> bool:
-    """202: pending, or the bank wants the customer, with all that the browser needs."""
+    """202: pending; or the bank requires authentication, and the answer has all that the browser needs."""
     if order is None or not _owned(order, asked) or order.cancelled or order.payment is None:
         return False
     attempt = asked.attempt(order)
-    said = {"id": order.payment.id, "orderId": order.id, "status": "pending"}
+    expected = {"id": order.payment.id, "orderId": order.id, "status": "pending"}
     if attempt is None or attempt.state not in UNSETTLED:
         return False
-    if asked.body == said:
+    if asked.body == expected:
         return True
-    actions = said | {"status": "requires_action"}
+    actions = expected | {"status": "requires_action"}
     if not asked.authenticates or {name: asked.body.get(name) for name in actions} != actions:
         return False
     return attempt.state is AttemptState.AWAITING and _shows_the_secret(order, asked.body, asked.asked_at_s)
 
 
 def _shows_the_secret(order: Order, body: dict[str, Any], asked_at_s: float | None) -> bool:
-    """The secret is that of the order's own intent, and the order was alive when it was asked for.
+    """The secret is that of the order's own intent, and the order was alive when the customer asked.
 
-    `asked_at_s` None: clocks were wrong. By one that was put back an order is alive that has expired (F38), and nothing
-    but a clock tells a service that.
+    `asked_at_s` None: clocks were wrong. By a clock that was set back an order is alive that has expired (F38), and the
+    service has only its clock to tell.
     """
     intent, action = order.intent, body.get("nextAction", {})
     if intent is None or intent.id is None or order.expires_at is None:
@@ -131,7 +136,7 @@ def _shows_the_secret(order: Order, body: dict[str, Any], asked_at_s: float | No
 
 
 def _settled(order: Order | None, asked: Question) -> Attempt | None:
-    """The asked token's attempt, if it is over and does not pay the order."""
+    """The attempt with the request's token, if it is settled and does not pay the order."""
     if order is None or not _owned(order, asked) or order.cancelled:
         return None
     attempt = asked.attempt(order)
@@ -144,12 +149,12 @@ def _declined(order: Order | None, asked: Question) -> bool:
     attempt = _settled(order, asked)
     if attempt is None or attempt.refusal not in (None, RefusalReason.WITHHELD):
         return False
-    said = asked.body["errors"][0].get("decline_code")
+    decline_code = asked.body["errors"][0].get("decline_code")
     if order is None or order.payment is None or asked.body["id"] != order.payment.id:
         return False
     if asked.code == "authentication_required":
         return not WANTED_THE_CUSTOMER.isdisjoint((attempt.code, attempt.decline_code))
-    return bool(said == (attempt.decline_code if attempt.code is not None else "processing_error"))
+    return bool(decline_code == (attempt.decline_code if attempt.code is not None else "processing_error"))
 
 
 def _bad_token(order: Order | None, asked: Question) -> bool:
@@ -196,7 +201,7 @@ def _too_many(order: Order | None, asked: Question) -> bool:
 
 
 def _unavailable(_order: Order | None, asked: Question) -> bool:
-    """Said of no revision. What "nothing was charged" promises is judged by the attempts that were begun."""
+    """Every revision gives this answer. `attempts_have_a_request` judges the promise "nothing was charged"."""
     return NOTHING_CHARGED in asked.message or OUTCOME_UNKNOWN in asked.message
 
 
@@ -213,11 +218,11 @@ MEANINGS: dict[int, Meaning] = {
     429: _too_many,
     503: _unavailable,
 }
-"""What each status says of a revision. One that is not here is not in the contract for a proper request."""
+"""Whether a revision gives an answer of each status. The contract has no other status for a valid request."""
 
 
-@step(Replied, law="a reply is explained by a revision that was in force while it was asked")
-def replies_are_explained(entry: Replied, accounts: Accounts) -> Iterator[Breach]:
+@step(ChargeAnswered, law="a reply is explained by a revision that was in force while it was asked")
+def replies_are_explained(entry: ChargeAnswered, accounts: Accounts) -> Iterator[Breach]:
     meaning = MEANINGS.get(entry.status)
     if accounts.restored:
         return
@@ -225,17 +230,17 @@ def replies_are_explained(entry: Replied, accounts: Accounts) -> Iterator[Breach
         yield entry.order_id, f"{entry.who} got {entry.status}: {entry.body!r}"
         return
     pressed = accounts.asked[entry.request_no].asked
-    assert isinstance(pressed, Pressed)
+    assert isinstance(pressed, ChargePosted)
     asked = Question(entry, pressed, None if accounts.clock_jumped else entry.at_s)
     in_force = list(_with_folds(accounts, entry.order_id, accounts.asked[entry.request_no].began_at))
     if not any(meaning(order, asked) for order in in_force):
-        yield entry.order_id, f"{_said(entry)}, and the store said no such thing: {_shown(in_force)}"
+        yield entry.order_id, f"{_answer_text(entry)}, and no revision in force gives that: {_shown(in_force)}"
     elif entry.status == 201 and all(_paid(order, asked) for order in in_force):
-        yield entry.order_id, f"{_said(entry)}, and had been paid before: 200 is for that"
+        yield entry.order_id, f"{_answer_text(entry)}, and had been paid before: 200 is for that"
 
 
-@step(Replied, law='"nothing was charged" is said to no request that has another card give way')
-def giving_way_is_no_nothing(entry: Replied, accounts: Accounts) -> Iterator[Breach]:
+@step(ChargeAnswered, law='"nothing was charged" is no answer to a request that supersedes another card')
+def superseding_is_not_nothing(entry: ChargeAnswered, accounts: Accounts) -> Iterator[Breach]:
     """While the first card's intent is being cancelled it may turn out to have charged."""
     if entry.status != 503 or NOTHING_CHARGED.encode() not in entry.body or accounts.restored:
         return
@@ -247,12 +252,12 @@ def giving_way_is_no_nothing(entry: Replied, accounts: Accounts) -> Iterator[Bre
     ]
     revisions = [each for each in accounts.in_force(entry.order_id, began_at, accounts.index) if each is not None]
     for before, after in pairwise(revisions):
-        if not others and _gives_way(before, after) and revisions[-1].unsettled is not None:
-            yield entry.order_id, f"{_said(entry)}, and it had made {_summary(before)} give way"
+        if not others and _supersedes(before, after) and revisions[-1].unsettled is not None:
+            yield entry.order_id, f"{_answer_text(entry)}, and it had superseded a card: {_summary(before)}"
 
 
-def _gives_way(before: Order, after: Order) -> bool:
-    """Whether another card is asked for by this write, while the attempt before it awaits its customer."""
+def _supersedes(before: Order, after: Order) -> bool:
+    """Whether this write asks for another card, while the attempt before it awaits its customer."""
     attempt = before.unsettled
     if attempt is None or attempt.state is not AttemptState.AWAITING:
         return False
@@ -260,18 +265,25 @@ def _gives_way(before: Order, after: Order) -> bool:
     return then.state is AttemptState.CANCELLING and then.cancel_reason is CancelReason.SUPERSEDED
 
 
-@step(Replied, Saw, law="a client secret is shown only where Stripe said just now that the intent awaits its customer")
-def secrets_are_fresh(entry: Replied | Saw, accounts: Accounts) -> Iterator[Breach]:
+@step(
+    ChargeAnswered,
+    PaymentRead,
+    law="a client secret is shown only where Stripe has just answered that the intent awaits its customer",
+)
+def secrets_are_fresh(entry: ChargeAnswered | PaymentRead, accounts: Accounts) -> Iterator[Breach]:
     asked = accounts.asked[entry.request_no].asked
     if exposed_by(entry) is None or accounts.ever_paused:
         return
     awaited_s = accounts.awaited_s.get((asked.process, entry.order_id))
     if awaited_s is None or awaited_s < asked.at_s - JUST_NOW_S:
-        yield entry.order_id, f"{entry.who} got the secret from {asked.process}, which saw it awaited at {awaited_s} s"
+        yield (
+            entry.order_id,
+            f"{entry.who} got the secret from {asked.process}, which last found it awaiting at {awaited_s} s",
+        )
 
 
 def _with_folds(accounts: Accounts, order_id: str, since: int) -> Iterator[Order | None]:
-    """The revisions in force; and of a write that brought a cancel together with other events, how it stood before."""
+    """The revisions in force; of a write that applied a cancel together with other events, also the order before it."""
     before: Order | None = None
     for number, order in enumerate(accounts.in_force(order_id, since, accounts.index)):
         if number and order is not None and order.cancelled and not (before is not None and before.cancelled):
@@ -280,8 +292,8 @@ def _with_folds(accounts: Accounts, order_id: str, since: int) -> Iterator[Order
         before = order
 
 
-def _said(entry: Replied) -> str:
-    return f"{entry.who} was told {entry.status} {entry.body.decode()!r} on request {entry.request_no}"
+def _answer_text(entry: ChargeAnswered) -> str:
+    return f"{entry.who} got {entry.status} {entry.body.decode()!r} on request {entry.request_no}"
 
 
 def _shown(in_force: list[Order | None]) -> str:
@@ -293,26 +305,29 @@ def _summary(order: Order) -> str:
     return f"rev {order.rev} {order.status.value}, {states}"
 
 
-# ------------------------------------------------------------------------------ what begins an attempt, what is denied
+# ---------------------------------------------------------------------------------------- the beginning of attempts
 
 
-@rest(law='no attempt begins for a request that was told "nothing was charged"')
+@rest(law='no attempt begins for a request that was answered "nothing was charged"')
 def attempts_have_a_request(accounts: Accounts) -> Iterator[Breach]:
     for index, order_id, attempt in accounts.begun:
         asking = [each for each in accounts.requests(order_id) if each.began_at < index and _asks_for(each, attempt)]
         if not asking:
-            yield order_id, f"attempt {attempt.number} was begun, and nobody asked for it"
+            yield order_id, f"attempt {attempt.number} was begun, and no request asked for it"
         elif all(_was_denied(each, index) for each in asking):
-            yield order_id, f'attempt {attempt.number} was begun; each who asked was told "nothing was charged"'
+            yield (
+                order_id,
+                f'attempt {attempt.number} was begun; each request for it was answered "nothing was charged"',
+            )
 
 
-def _asks_for(asked: Asked, attempt: Attempt) -> bool:
-    return isinstance(asked.asked, Pressed) and token_hash(asked.asked.token) == attempt.token_hash
+def _asks_for(asked: CustomerRequest, attempt: Attempt) -> bool:
+    return isinstance(asked.asked, ChargePosted) and token_hash(asked.asked.token) == attempt.token_hash
 
 
-def _was_denied(asked: Asked, index: int) -> bool:
-    """Its own answer says that it did nothing; or it was answered before, without a word of an unknown outcome."""
-    if not isinstance(asked.answer, Replied) or asked.answered_at is None:
+def _was_denied(asked: CustomerRequest, index: int) -> bool:
+    """Its own answer says that it did nothing; or it was answered before, and not with "outcome unknown"."""
+    if not isinstance(asked.answer, ChargeAnswered) or asked.answered_at is None:
         return False
     if asked.answer.status == 503:
         return NOTHING_CHARGED in asked.answer.body.decode()
@@ -323,7 +338,7 @@ def _was_denied(asked: Asked, index: int) -> bool:
 
 
 def _statuses(order: Order, *, expired: bool | None) -> set[str]:
-    """What may be said of a payment. `expired` None: clocks were wrong, and both may be said."""
+    """The statuses that a GET may report of a payment. `expired` None: clocks were wrong, and both may be reported."""
     charged = [each.state for each in order.attempts if each.state in GIVING_BACK]
     if order.cancelled:
         if any(state not in GIVEN_BACK for state in charged):
@@ -340,10 +355,10 @@ def _statuses(order: Order, *, expired: bool | None) -> set[str]:
     return {"declined", "expired"} if expired is None else {"expired" if expired else "declined"}
 
 
-@step(Saw, law="what is seen of a payment is explained by a revision that was in force while it was looked at")
-def views_are_explained(entry: Saw, accounts: Accounts) -> Iterator[Breach]:
+@step(PaymentRead, law="what a GET reports of a payment is explained by a revision that was in force meanwhile")
+def views_are_explained(entry: PaymentRead, accounts: Accounts) -> Iterator[Breach]:
     asked = accounts.asked[entry.request_no]
-    assert isinstance(asked.asked, Looked)
+    assert isinstance(asked.asked, PaymentRequested)
     body = json.loads(entry.body)
     if entry.status == 503 or accounts.restored:
         return
@@ -354,25 +369,27 @@ def views_are_explained(entry: Saw, accounts: Accounts) -> Iterator[Breach]:
     if entry.status == 403 and owners - {entry.user}:
         return
     if entry.status != 200 or owners != {entry.user}:
-        yield entry.order_id, f"{entry.who} looked at {entry.order_id} and got {entry.status}: {body}"
+        yield entry.order_id, f"{entry.who} asked for {entry.order_id} and got {entry.status}: {body}"
         return
-    said = {status for order in revisions if order is not None for status in _seen(order, entry.at_s, accounts)}
-    if body["status"] not in said or body["orderId"] != entry.order_id:
-        yield entry.order_id, f"{entry.who} saw {body}; the store said {sorted(said)}"
+    possible = {
+        status for order in revisions if order is not None for status in _reported_statuses(order, entry.at_s, accounts)
+    }
+    if body["status"] not in possible or body["orderId"] != entry.order_id:
+        yield entry.order_id, f"{entry.who} read {body}; the store allows {sorted(possible)}"
     asked_at_s = None if accounts.clock_jumped else asked.asked.at_s
     if "clientSecret" in body and not any(
         order is not None and not order.cancelled and _shows_the_secret(order, body, asked_at_s) for order in revisions
     ):
-        yield entry.order_id, f"{entry.who} saw the secret of an intent that does not await its customer: {body}"
+        yield entry.order_id, f"{entry.who} read the secret of an intent that does not await its customer: {body}"
 
 
 def _shown_to_owner(order: Order | None) -> bool:
     return order is not None and order.payment is not None and order.attempts != ()
 
 
-def _seen(order: Order, at_s: float, accounts: Accounts) -> set[str]:
+def _reported_statuses(order: Order, at_s: float, accounts: Accounts) -> set[str]:
     if accounts.clock_jumped or order.expires_at is None:
         return _statuses(order, expired=None)
-    # It was read at some time before the answer came: near its end an order may be either.
+    # The process read the document some time before the answer came: near its end an order may be either.
     ends_s = seconds_of(order.expires_at)
     return _statuses(order, expired=True if at_s > ends_s + 60 else False if at_s < ends_s else None)

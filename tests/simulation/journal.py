@@ -1,12 +1,12 @@
 """Everything that happens in one simulated world, as typed values in the order of virtual time.
 
-The journal is all that the checks, the history check, the reach and the transcript may look at. An entry says what the
-*world* saw (the store applied a write, Stripe made a charge), never what the service believes. It must never hold
-anything that differs between two runs of one seed: no addresses, no wall time, no order of a set.
+The checks, the history check, the reach and the transcript may read nothing but the journal. An entry records what
+*happened* (the store applied a write, Stripe made a charge), never what the service believes. The journal must never
+hold anything that differs between two runs of one seed: no addresses, no wall time, no order of a set.
 
-`who` is a process (`p1`), a customer (`c1`), `orders` (the neighbouring orders service), `stripe`, `store`, `bus`,
-`operator` (at Stripe's dashboard or the database) or `world`. `at_s` is in virtual seconds since the world began.
-Change together: all that matches on `Entry`.
+`who` is a process (`p1`), a customer (`c1`), `orders` (the orders service), `stripe`, `store`, `bus`, `operator` (in
+Stripe's dashboard or the database) or `world`. `at_s` is in virtual seconds since the world began. Change together: all
+code that matches on `Entry`.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from payment.core.order import AttemptState, Order, Trigger
 
 
 class Entry(Struct, frozen=True, tag=True):
-    """One thing that happened."""
+    """One event of a world."""
 
     at_s: float
     who: str
@@ -30,26 +30,26 @@ class Entry(Struct, frozen=True, tag=True):
 
 
 class Wrote(Entry, frozen=True):
-    """The store applied a document that `who` sent. `lost_answer`: its sender will not hear so from this write."""
+    """The store applied a document that `who` sent. `lost_answer`: the sender gets no answer to this write."""
 
     order: Order
     lost_answer: bool
 
 
-class Restored(Entry, frozen=True):
-    """The store was put back to an earlier state: it holds these documents, and no others (F47)."""
+class StoreRestored(Entry, frozen=True):
+    """The store was restored to an earlier state: it holds these documents, and no others (F47)."""
 
     orders: tuple[Order, ...]
 
 
-class Edited(Entry, frozen=True):
-    """An operator has edited a document of the store, and it is no order any more. A `Wrote` corrects it (F50)."""
+class DocumentCorrupted(Entry, frozen=True):
+    """An operator has edited a stored document so that it is corrupt. A `Wrote` corrects it (F50)."""
 
     order_id: str
 
 
 class DeadLetterKept(Entry, frozen=True):
-    """The store keeps a dead letter."""
+    """The store has added a dead letter."""
 
     identity: str
     subject: str
@@ -61,9 +61,9 @@ class DeadLetterKept(Entry, frozen=True):
 
 
 class StripeSent(Entry, frozen=True):
-    """A request left a process. `at_s` is true time, whatever the clock of the process says.
+    """A request left a process. `at_s` is true time, whatever the process's clock shows.
 
-    `attempt` is there for confirms and refunds, `intent_id` for what names an intent.
+    Confirms and refunds have an `attempt`, requests that name an intent have an `intent_id`.
     """
 
     kind: str
@@ -72,11 +72,11 @@ class StripeSent(Entry, frozen=True):
     attempt: int
     intent_id: str | None = None
     account_id: str | None = None
-    """Whose key it was sent with."""
+    """The account of the key that it was sent with."""
 
 
-class StripeAsked(Entry, frozen=True):
-    """A request, sent by `who`, ARRIVED at Stripe. `fingerprint` are all its parameters as one text.
+class StripeReceived(Entry, frozen=True):
+    """A request, sent by `who`, arrived at Stripe. `fingerprint` is all its parameters as one text.
 
     `kind` is one of `tests.support.fakes.cards.KINDS`; only creates, confirms and refunds have a key.
     """
@@ -88,7 +88,7 @@ class StripeAsked(Entry, frozen=True):
 
 
 class StripeAnswered(Entry, frozen=True):
-    """A process got an answer, or ended its wait as unclear. `outcome` names it, with its details."""
+    """A process got an answer, or ended its wait with an unclear outcome. `outcome` names it, with its details."""
 
     kind: str
     key: str | None
@@ -97,7 +97,7 @@ class StripeAnswered(Entry, frozen=True):
 
 
 class IntentMoved(Entry, frozen=True):
-    """An intent came to be at Stripe, or changed its status. `key` is its create's, `by` its last confirm's."""
+    """Stripe created an intent, or an intent changed its status. `key` is its create's, `by` its last confirm's."""
 
     intent_id: str
     order_id: str
@@ -112,7 +112,7 @@ class IntentMoved(Entry, frozen=True):
 class StripeCharged(Entry, frozen=True):
     """Stripe made a charge: succeeded, or failed (a decline).
 
-    `by` is the key of the confirm that brought it about, or `tests.support.fakes.cards.BROWSER`.
+    `by` is the key of the confirm that made it, or `tests.support.fakes.cards.BROWSER`.
     """
 
     charge_id: str
@@ -126,7 +126,7 @@ class StripeCharged(Entry, frozen=True):
 
 
 class StripeRefunded(Entry, frozen=True):
-    """A refund of a whole charge is on the books, or changed its status: pending, succeeded, failed."""
+    """Stripe created a refund of a whole charge, or the refund changed its status: pending, succeeded, failed."""
 
     refund_id: str
     charge_id: str
@@ -134,14 +134,14 @@ class StripeRefunded(Entry, frozen=True):
 
 
 class BankDecided(Entry, frozen=True):
-    """A bank has disputed a charge, or decided about its dispute. `status` is in Stripe's words."""
+    """A bank has disputed a charge, or decided a dispute. `status` is Stripe's."""
 
     charge_id: str
     status: str
 
 
 class OperatorActed(Entry, frozen=True):
-    """An operator did something in the dashboard. `what`: "cancel" an intent, or "refund" a charge, by its id."""
+    """An operator acted in the dashboard. `what`: "cancel" an intent, or "refund" a charge, by its id."""
 
     what: str
     order_id: str
@@ -152,7 +152,7 @@ class OperatorActed(Entry, frozen=True):
 
 
 class Stored(Entry, frozen=True):
-    """The bus stored an event that `who` published. `dropped`: it knew its message id, and stored nothing."""
+    """The bus stored an event that `who` published. `dropped`: it knew the message id, and stored nothing."""
 
     subject: str
     sequence: int
@@ -177,14 +177,14 @@ class Acked(Entry, frozen=True):
     lost: bool
 
 
-class Refused(Entry, frozen=True):
-    """The bus is there, and did not take an event that `who` published."""
+class EventRejected(Entry, frozen=True):
+    """The bus is reachable, and rejected an event that `who` published."""
 
     subject: str
 
 
 class Postponed(Entry, frozen=True):
-    """A process asked for an event again later."""
+    """A process asked the bus to deliver an event again later."""
 
     subject: str
     sequence: int
@@ -194,10 +194,11 @@ class Postponed(Entry, frozen=True):
 # ------------------------------------------------------------------------------------------------------- the customers
 
 
-class Pressed(Entry, frozen=True):
+class ChargePosted(Entry, frozen=True):
     """A customer sent a POST to a process. `request_no` is unique in a world.
 
-    `token` is what it pays with, of whichever kind; `authenticates`: the client said how its customer can do that.
+    `token` is the instrument's value, of any kind; `authenticates`: the request names how its customer can
+    authenticate.
     """
 
     request_no: int
@@ -208,8 +209,8 @@ class Pressed(Entry, frozen=True):
     authenticates: bool = False
 
 
-class Replied(Entry, frozen=True):
-    """A customer got a whole answer to a POST. `retry_after_s` where the answer has a Retry-After."""
+class ChargeAnswered(Entry, frozen=True):
+    """A customer got a whole answer to a POST. `retry_after_s` is None where the answer has no Retry-After."""
 
     request_no: int
     order_id: str
@@ -220,8 +221,8 @@ class Replied(Entry, frozen=True):
     retry_after_s: int | None
 
 
-class WentToBank(Entry, frozen=True):
-    """A customer came to the bank's page, and completed it or failed there. `status` is the intent's afterwards."""
+class BankPageVisited(Entry, frozen=True):
+    """A customer came to the bank's page, and completed it or failed. `status` is the intent's afterwards."""
 
     order_id: str
     intent_id: str
@@ -238,15 +239,15 @@ class ConfirmedInBrowser(Entry, frozen=True):
     outcome: str
 
 
-class Unanswered(Entry, frozen=True):
+class RequestFailed(Entry, frozen=True):
     """A POST (or GET) ended without an answer: the connection broke or was refused, or patience ran out."""
 
     request_no: int
     reason: str
 
 
-class Looked(Entry, frozen=True):
-    """A customer sent a GET for the payment of an order, by its own id or (`payment_id` empty) by the order's."""
+class PaymentRequested(Entry, frozen=True):
+    """A customer sent a GET for an order's payment, by the payment's id or (`payment_id` empty) by the order's."""
 
     request_no: int
     order_id: str
@@ -255,7 +256,7 @@ class Looked(Entry, frozen=True):
     process: str
 
 
-class Saw(Entry, frozen=True):
+class PaymentRead(Entry, frozen=True):
     """A customer got a whole answer to a GET."""
 
     request_no: int
@@ -275,29 +276,29 @@ class Started(Entry, frozen=True):
 
 
 class Killed(Entry, frozen=True):
-    """kill -9: nothing of it runs on."""
+    """kill -9: none of the process's code runs any more."""
 
 
 class Paused(Entry, frozen=True):
-    """SIGSTOP, or a machine that stands."""
+    """SIGSTOP, or a machine that stands still."""
 
 
 class Woken(Entry, frozen=True):
-    """It goes on, with all that it had in its hands."""
+    """The process goes on, with all its in-flight effects."""
 
 
 class Stopping(Entry, frozen=True):
-    """SIGTERM was sent to it."""
+    """The process got SIGTERM."""
 
 
 class Exited(Entry, frozen=True):
-    """It ended by itself, with this code."""
+    """The process ended by itself, with this code."""
 
     code: int
 
 
-class Said(Entry, frozen=True):
-    """A line of its log."""
+class LineLogged(Entry, frozen=True):
+    """A process logged a line."""
 
     level: str
     event: str
@@ -305,13 +306,13 @@ class Said(Entry, frozen=True):
 
 
 class Readiness(Entry, frozen=True):
-    """What a process says of the store, where that has met a condition for ten seconds without a break."""
+    """What a process's readiness reports of the store, where a condition has lasted for ten seconds without a break."""
 
     condition: str
     up: bool
 
 
-class Met(Entry, frozen=True):
+class PairMet(Entry, frozen=True):
     """A process decided about this pair of `payment.core.order.TABLE` (or a pair that is not in it)."""
 
     state: AttemptState
@@ -321,33 +322,34 @@ class Met(Entry, frozen=True):
 # ------------------------------------------------------------------------------------------------------------ the world
 
 
-class Struck(Entry, frozen=True):
-    """A fault struck. `rows` are the rows of the fault table that it exercises; `detail` is for people."""
+class FaultStruck(Entry, frozen=True):
+    """A fault struck. `rows` are the rows of the fault table that it exercises; `detail` is for the transcript."""
 
     fault: str
     rows: tuple[str, ...]
     detail: str
 
 
-class Rests(Entry, frozen=True):
-    """Faults are off from here on (`done` False); or all is at rest: nothing is due, nobody waits (`done` True)."""
+class RestChanged(Entry, frozen=True):
+    """Faults are off from here on (`done` False); or all is at rest: nothing is due, no customer waits (`done`
+    True)."""
 
     done: bool
 
 
-class Awake(Entry, frozen=True):
-    """All has been reachable, and every process has run without a break, for so long."""
+class StayedReachable(Entry, frozen=True):
+    """For `for_s` seconds all has been reachable, and every process has run without a break."""
 
     for_s: float
 
 
 AnyEntry = (
     Wrote
-    | Restored
-    | Edited
+    | StoreRestored
+    | DocumentCorrupted
     | DeadLetterKept
     | StripeSent
-    | StripeAsked
+    | StripeReceived
     | StripeAnswered
     | IntentMoved
     | StripeCharged
@@ -357,27 +359,27 @@ AnyEntry = (
     | Stored
     | Delivered
     | Acked
-    | Refused
+    | EventRejected
     | Postponed
-    | Pressed
-    | Replied
-    | WentToBank
+    | ChargePosted
+    | ChargeAnswered
+    | BankPageVisited
     | ConfirmedInBrowser
-    | Unanswered
-    | Looked
-    | Saw
+    | RequestFailed
+    | PaymentRequested
+    | PaymentRead
     | Started
     | Killed
     | Paused
     | Woken
     | Stopping
     | Exited
-    | Said
+    | LineLogged
     | Readiness
-    | Met
-    | Struck
-    | Rests
-    | Awake
+    | PairMet
+    | FaultStruck
+    | RestChanged
+    | StayedReachable
 )
 
 
@@ -393,5 +395,5 @@ class Journal:
 
 
 def digest(entries: list[AnyEntry]) -> str:
-    """A hash of all entries: equal for two runs of one seed, in whatever process they ran."""
+    """A hash of all entries: equal for two runs of one seed, in any process."""
     return hashlib.sha256(msgspec.msgpack.encode(entries)).hexdigest()

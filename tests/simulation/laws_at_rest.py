@@ -11,17 +11,18 @@ from payment.actors.nats.event_payloads import ORDER_CANCELLED, ORDER_CREATED
 from payment.core.effects import PAYMENT_CREATED, PAYMENT_DISPUTED, PAYMENT_REFUND_FAILED, PAYMENT_REFUNDED
 from payment.core.messages import IntentStatus
 from payment.core.order import UNSETTLED, Attempt, AttemptState
-from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of, seconds_of
 from tests.simulation.checks import Breach, rest, step
 from tests.simulation.history import token_hash
-from tests.simulation.journal import Awake, Pressed, Replied, Stored, StripeCharged
+from tests.simulation.journal import ChargeAnswered, ChargePosted, StayedReachable, Stored, StripeCharged
 
 EXPONENTS = {"jpy": 0, "kwd": 3}
 """Decimals of the currencies that the plans use, where they are not two (isk is charged as if it had two)."""
 
 
 REFUNDS_UNDONE = 3
-"""So many refunds of a charge may fail after they succeeded before no more is asked for: said here anew."""
+"""After this many refunds of a charge that failed the service asks for no more: stated again, the code's own constant
+may be wrong."""
 GIVING_BACK_EVENTS = (PAYMENT_REFUNDED, PAYMENT_REFUND_FAILED, PAYMENT_DISPUTED)
 
 
@@ -32,7 +33,8 @@ def _attempt_of(accounts: Accounts, charge: StripeCharged) -> Attempt | None:
 
 
 def _blocked(accounts: Accounts, charge: StripeCharged) -> bool:
-    """Whether its refund is blocked, for good reason: the bank has not decided, or returns each refund (F44)."""
+    """Whether the charge's refund is blocked for good reason: the bank has not decided, or returns each refund
+    (F44)."""
     attempt = _attempt_of(accounts, charge)
     if attempt is None or attempt.state is not AttemptState.BLOCKED or attempt.refund is None:
         return False
@@ -40,12 +42,12 @@ def _blocked(accounts: Accounts, charge: StripeCharged) -> bool:
 
 
 def _is_back(accounts: Accounts, charge_id: str) -> bool:
-    """Whether the customer has the money again, by the last word of Stripe and of the bank."""
+    """Whether the customer has the money back, by the last status of Stripe's refund and of the bank's dispute."""
     return accounts.given_back(charge_id) or accounts.charged_back(charge_id)
 
 
 def _kept(accounts: Accounts, order_id: str) -> list[str]:
-    """Charges that are neither given back, by the last word, nor blocked from it by Stripe itself (F44)."""
+    """Charges that are neither given back, by their last status, nor blocked from it by Stripe itself (F44)."""
     return [
         charge.charge_id
         for charge in accounts.charges_of(order_id)
@@ -69,7 +71,7 @@ def one_charge_is_kept(accounts: Accounts) -> Iterator[Breach]:
             yield order_id, f"{', '.join(kept)} are kept"
 
 
-@rest(law="L1: the documents say what Stripe's books say")
+@rest(law="L1: the documents agree with Stripe's accounts")
 def documents_agree_with_stripe(accounts: Accounts) -> Iterator[Breach]:
     for order_id in _all_orders(accounts):
         charges = accounts.charges_of(order_id)
@@ -78,11 +80,12 @@ def documents_agree_with_stripe(accounts: Accounts) -> Iterator[Breach]:
         charged = {charge.charge_id for charge in charges}
         order = accounts.orders.get(order_id)
         known = {each.charge_id for each in (order.attempts if order else ()) if each.charge_id}
-        # What an operator has given back before we saw it was no payment, and needs no place in a document.
+        # A charge that an operator gave back before the service knew of it paid nothing, and needs no place in a
+        # document.
         if known - charged or any(each not in accounts.by_hand for each in charged - known):
-            yield order_id, f"Stripe has charged {sorted(charged)}, the store knows of {sorted(known)}"
+            yield order_id, f"Stripe has charged {sorted(charged)}, the store holds {sorted(known)}"
         for each in order.attempts if order else ():
-            # What an operator has given back of a payment is not looked for, nor what a bank has.
+            # The service does not search for refunds of a payment that an operator or a bank has made.
             if each.charge_id and each.charge_id not in accounts.by_hand:
                 yield from ((order_id, words) for words in _disagreement(accounts, each, each.charge_id))
 
@@ -97,8 +100,8 @@ def _disagreement(accounts: Accounts, attempt: Attempt, charge_id: str) -> Itera
         yield f"{charge_id} is {attempt.state.value}; at Stripe it is refunded: {refunded}, charged back: {lost}"
 
 
-@rest(law="L2: whoever is charged has a payment:created or a refund")
-def the_charged_are_told(accounts: Accounts) -> Iterator[Breach]:
+@rest(law="L2: each charged customer has a payment:created or a refund")
+def the_charged_are_announced(accounts: Accounts) -> Iterator[Breach]:
     reported = {payload["stripeId"] for payload in _announced(accounts, PAYMENT_CREATED)}
     for charge in accounts.charges.values():
         if accounts.is_lost(charge):
@@ -108,8 +111,8 @@ def the_charged_are_told(accounts: Accounts) -> Iterator[Breach]:
             yield charge.order_id, f"{charge.charge_id} is kept, and was never announced"
 
 
-@rest(law="L2: nobody else has a payment:created, and nobody has two", corrupt=True)
-def only_the_charged_are_told(accounts: Accounts) -> Iterator[Breach]:
+@rest(law="L2: no other order has a payment:created, and none has two", corrupt=True)
+def only_the_charged_are_announced(accounts: Accounts) -> Iterator[Breach]:
     paid_by: dict[str, str] = {}
     for payload in _announced(accounts, PAYMENT_CREATED):
         charge = accounts.charges.get(payload["stripeId"])
@@ -134,14 +137,16 @@ def _cancelled(accounts: Accounts, order_id: str) -> bool:
         each.subject == ORDER_CANCELLED
         and not is_poison(each)
         and order_of(each) == order_id
-        and not _buried(accounts, each)
+        and not _is_dead_letter(accounts, each)
         for each in accounts.incoming.values()
     )
     return came or (order is not None and order.cancelled)
 
 
-def _buried(accounts: Accounts, event: Stored) -> bool:
-    return any(message.data == event.data and message.subject == event.subject for message in accounts.buried.values())
+def _is_dead_letter(accounts: Accounts, event: Stored) -> bool:
+    return any(
+        message.data == event.data and message.subject == event.subject for message in accounts.dead_letters.values()
+    )
 
 
 @rest(law="L3: a cancelled order keeps no money")
@@ -152,16 +157,16 @@ def the_cancelled_keep_nothing(accounts: Accounts) -> Iterator[Breach]:
 
 
 def _without_repetitions(events: Iterable[Stored]) -> Iterator[Stored]:
-    """Each event where it was published first. A process that was paused may repeat an old one after a newer one (F34);
-    its readers tell a repetition by what it says: no two refunds have one id."""
-    seen: set[tuple[str, bytes]] = set()
+    """Each event where it was published first. A process that was paused may repeat an old event after a newer one
+    (F34); its readers recognise a repetition by its contents: no two refunds have one id."""
+    known_events: set[tuple[str, bytes]] = set()
     for event in events:
-        if (event.subject, event.data) not in seen:
-            seen.add((event.subject, event.data))
+        if (event.subject, event.data) not in known_events:
+            known_events.add((event.subject, event.data))
             yield event
 
 
-@rest(law="L3: how the giving back of a charge stands is announced, by the last word (F21, F44)")
+@rest(law="L3: the last status of a charge's refund is announced (F21, F44)")
 def refunds_are_announced(accounts: Accounts) -> Iterator[Breach]:
     last: dict[str, Stored] = {}
     for event in _without_repetitions(accounts.outgoing):
@@ -190,35 +195,35 @@ def refunds_are_announced(accounts: Accounts) -> Iterator[Breach]:
 @rest(law="L4: every event is applied, found stale, or a dead letter", corrupt=True)
 def events_are_not_lost(accounts: Accounts) -> Iterator[Breach]:
     for event in accounts.incoming.values():
-        if _buried(accounts, event):
+        if _is_dead_letter(accounts, event):
             continue
         if is_poison(event):
             yield "", f"{event.subject} {event.sequence} can't be applied, and is no dead letter"
-        elif not stands_applied(accounts, event):
+        elif not is_applied(accounts, event):
             yield order_of(event), f"{event.subject} {event.sequence} is lost"
 
 
-@rest(law="L4: an order costs what the orders service said")
+@rest(law="L4: an order costs what the orders service announced")
 def prices_are_exact(accounts: Accounts) -> Iterator[Breach]:
     for event in accounts.incoming.values():
-        if event.subject != ORDER_CREATED or is_poison(event) or _buried(accounts, event):
+        if event.subject != ORDER_CREATED or is_poison(event) or _is_dead_letter(accounts, event):
             continue
         payload = json.loads(event.data, parse_float=Decimal)
         ticket, order = payload["ticket"], accounts.orders.get(payload["id"])
         exponent = EXPONENTS.get(ticket["currency"], 2)
         owed = (int(Decimal(ticket["price"]).scaleb(exponent)), ticket["currency"], payload["userId"])
         if order is not None and (order.amount, order.currency, order.user_id) != owed:
-            yield order.id, f"it costs {owed}, the store says {(order.amount, order.currency, order.user_id)}"
+            yield order.id, f"it costs {owed}, the store holds {(order.amount, order.currency, order.user_id)}"
 
 
 @rest(law="L4: each 201 is true", corrupt=True)
-def told_paid_is_paid(accounts: Accounts) -> Iterator[Breach]:
+def answers_201_are_true(accounts: Accounts) -> Iterator[Breach]:
     for request, answer in _answers(accounts):
         if answer.status not in (200, 201):
             continue
         charge = accounts.charges.get(json.loads(answer.body)["stripeId"])
         if charge is None or not charge.succeeded or charge.order_id != request.order_id:
-            yield request.order_id, f"{request.who} was told {answer.status}, and was never charged"
+            yield request.order_id, f"{request.who} got {answer.status}, and was never charged"
 
 
 @rest(law="no intent whose secret is out is open, and none that was confirmed (F46)")
@@ -234,8 +239,8 @@ def exposed_intents_are_closed(accounts: Accounts) -> Iterator[Breach]:
             state = "dead" if dead else "alive"
             yield intent.order_id, f"{intent.intent_id} is {intent.status.value}, its secret is out, its order {state}"
         awaits = intent.status in (IntentStatus.REQUIRES_ACTION, IntentStatus.PROCESSING)
-        # One whose confirm was never answered, and whose create's key Stripe has forgotten since, is known to no one:
-        # it awaits a customer who never got its secret.
+        # An intent whose confirm was never answered, and whose create's key Stripe has forgotten since, is known to no
+        # process: it awaits a customer who never got its secret.
         known = any(
             each.order.intent is not None and each.order.intent.id == intent.intent_id
             for each in accounts.revisions[intent.order_id]
@@ -245,11 +250,11 @@ def exposed_intents_are_closed(accounts: Accounts) -> Iterator[Breach]:
 
 
 SLOW = ("clock jumps ahead", "clock jumps back", "actor hangs", "actor crashes", "document refused", "write lands late")
-"""Faults of our own side, after which what is in flight by the document is released only when its lease is over."""
+"""Faults of our own side, after which an in-flight effect is released only when its lease is over."""
 
 
-@step(Awake, law="no unknown outcome is older than 30 s once Stripe answers")
-def outcomes_become_known(entry: Awake, accounts: Accounts) -> Iterator[Breach]:
+@step(StayedReachable, law="no unknown outcome is older than 30 s once Stripe answers")
+def outcomes_become_known(entry: StayedReachable, accounts: Accounts) -> Iterator[Breach]:
     slow = (
         "clock jumps ahead",
         "clock jumps back",
@@ -265,7 +270,7 @@ def outcomes_become_known(entry: Awake, accounts: Accounts) -> Iterator[Breach]:
         if attempt is None or attempt.state not in (AttemptState.CONFIRMING, AttemptState.CANCELLING):
             continue
         if order.id in accounts.ever_corrupt:
-            continue  # it was set aside for a while, and what was in flight meanwhile is looked at after its lease
+            continue  # it was set aside for a while; effects in flight meanwhile are retried after their lease
         since_s = next(
             each.at_s
             for each in accounts.revisions[order.id]
@@ -283,7 +288,7 @@ def nothing_is_left_undone(accounts: Accounts) -> Iterator[Breach]:
             if attempt.state in UNSETTLED or attempt.state is AttemptState.REFUNDING:
                 yield order.id, f"attempt {attempt.number} is still {attempt.state.value}"
             if attempt.recheck is not None:
-                yield order.id, f"attempt {attempt.number} is to be looked at again at {attempt.recheck}"
+                yield order.id, f"attempt {attempt.number} is to be rechecked at {attempt.recheck}"
         for event in order.outbox:
             if event.published is None:
                 yield order.id, f"{event.subject} was never published"
@@ -291,20 +296,20 @@ def nothing_is_left_undone(accounts: Accounts) -> Iterator[Breach]:
             yield order.id, f"it is due at {order.due}"
 
 
-@rest(law="L4: whoever was told that a card was not charged keeps his money (F15)")
+@rest(law="L4: a card that an answer calls not charged pays for nothing (F15)")
 def denied_is_not_kept(accounts: Accounts) -> Iterator[Breach]:
     for request, answer in _answers(accounts):
         order = accounts.orders.get(request.order_id)
         if answer.status not in (400, 402) or order is None or order.kept is None:
             continue
         if order.kept.intent and (intent := order.intent) is not None and intent.id in accounts.secrets_out:
-            # Its secret is out: the customer may have paid by it after all, with whichever card.
+            # Its secret is out: the customer may have paid by it after all, with any card.
             continue
         if order.kept.token_hash == token_hash(request.token) and not order.cancelled:
-            yield order.id, f"{request.who} was told {answer.status} for the card that pays for it"
+            yield order.id, f"{request.who} got {answer.status} for the card that pays for it"
 
 
-def _answers(accounts: Accounts) -> Iterator[tuple[Pressed, Replied]]:
+def _answers(accounts: Accounts) -> Iterator[tuple[ChargePosted, ChargeAnswered]]:
     for asked in accounts.asked.values():
-        if isinstance(asked.asked, Pressed) and isinstance(asked.answer, Replied):
+        if isinstance(asked.asked, ChargePosted) and isinstance(asked.answer, ChargeAnswered):
             yield asked.asked, asked.answer

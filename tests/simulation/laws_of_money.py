@@ -1,7 +1,7 @@
-"""What is sent to Stripe and what Stripe does: keys, times, intents, charges, refunds, at every step.
+"""What the service sends to Stripe and what Stripe does, at every step: keys, times, intents, charges, refunds.
 
-Read off Stripe's own account; a document counts only for what it had to say before a request left. Change together
-with: `checks`.
+The laws read Stripe's own account; a document counts only for what it held before a request left. Change together with:
+`checks`.
 """
 
 from collections.abc import Iterator
@@ -14,26 +14,27 @@ from tests.simulation.history import token_hash
 from tests.simulation.journal import (
     IntentMoved,
     StripeAnswered,
-    StripeAsked,
     StripeCharged,
+    StripeReceived,
     StripeRefunded,
     StripeSent,
 )
 
 KEY_LIFE_S = 12 * 3600.0
-"""So long after its attempt began a confirm may leave: said here anew, for the code's own constant may be wrong."""
+"""A confirm may leave this long after its attempt began, in seconds: stated again, the code's own constant may be
+wrong."""
 CREATE_KEY_LIFE_S = 23 * 3600.0
-"""So long after the order came a create may leave without a list of charges before it."""
+"""A create may leave this long after the order came, in seconds, without a list of charges before it."""
 CREATE_ALONE_S = 18 * 3600.0
-"""So long after the order came a confirm may leave with an id that only its own create's answer has."""
+"""A confirm may leave this long after the order came, in seconds, with an id that only its own create's answer has."""
 RIGHT_ACCOUNT = "acct_right"
-"""The account that the database belongs to, wherever a process has the key of another one."""
+"""The account that the database belongs to, also where a process has the key of another one."""
 TICK_S = 0.002
-"""Wall clocks are read in whole milliseconds: later than its last instant by this a request may seem to leave."""
+"""Wall clocks are read in whole milliseconds: a request may seem to leave this much later than its last instant."""
 
 
 @step(StripeSent, law="no request to Stripe before its attempt stands in the store (F03)")
-def requests_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+def requests_are_committed(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     order = accounts.orders.get(entry.order_id)
     if entry.kind == "create" and (order is None or order.intent is None or not _created_by(order, entry.key)):
         yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such intent"
@@ -43,12 +44,12 @@ def requests_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Bre
             yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such attempt"
         elif entry.intent_id is not None and not _is_of(accounts, entry.intent_id, attempt):
             yield entry.order_id, f"{entry.who} sent {entry.key}, and attempt {attempt.number} is another intent's"
-    if entry.kind == "refund" and entry.key is not None and not _refund_on_paper(entry, accounts):
+    if entry.kind == "refund" and entry.key is not None and not _refund_committed(entry, accounts):
         yield entry.order_id, f"{entry.who} sent {entry.key}, and the store holds no such refund"
 
 
 def _created_by(order: Order, key: str | None) -> bool:
-    """The key is that of the order's intent, or of one before it."""
+    """Whether the key is that of the order's intent, or of an earlier one."""
     assert order.intent is not None
     mine, _, number = order.intent.key.rpartition("-")
     prefix, _, asked = str(key).rpartition("-")
@@ -56,13 +57,13 @@ def _created_by(order: Order, key: str | None) -> bool:
 
 
 def _is_of(accounts: Accounts, intent_id: str, attempt: Attempt) -> bool:
-    """The intent was made by the key with the number that the attempt has, or had before an error was stored for it."""
+    """Whether the intent's key has the number that the attempt has, or had before Stripe stored an error for it."""
     moved = accounts.intents.get(intent_id)
     return moved is not None and int(moved.key.rpartition("-")[2]) <= attempt.intent
 
 
-def _refund_on_paper(entry: StripeSent, accounts: Accounts) -> bool:
-    """The key that is held now, or one that came before it: the document keeps the last one only."""
+def _refund_committed(entry: StripeSent, accounts: Accounts) -> bool:
+    """Whether the document holds the refund's key, or a later one: the document keeps only the last."""
     prefix = str(entry.key).rpartition("-")[0]
     order = accounts.orders.get(entry.order_id)
     owed = order.attempts if order else ()
@@ -70,44 +71,44 @@ def _refund_on_paper(entry: StripeSent, accounts: Accounts) -> bool:
 
 
 @step(StripeSent, law="nothing is sent to another account than the database's (F48)")
-def one_account(entry: StripeSent, _books: Accounts) -> Iterator[Breach]:
+def one_account(entry: StripeSent, _accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "check" and entry.account_id != RIGHT_ACCOUNT:
         yield entry.order_id, f"{entry.who} sent a {entry.kind} to {entry.account_id}"
 
 
-@step(StripeSent, law="a process that takes a confirm over looks before it sends it again (F34)")
-def take_overs_look_first(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+@step(StripeSent, law="a process that takes a confirm over retrieves the intent before it sends it again (F34)")
+def take_overs_retrieve_first(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "confirm":
         return
     order = accounts.orders.get(entry.order_id)
     holder = _holder(order, entry.attempt) if order is not None else None
-    # What is sent while the document says that another one holds it, or that it is looked at, was in flight before.
+    # A request that leaves while the document has another holder, or a retrieval, was in flight before.
     if holder is None or holder.partition("#")[0] != entry.who:
         return
-    # An error stored for a create says all that a look at its intent could: the next intent is begun without one.
+    # An error stored for a create shows all that a retrieval of its intent could: the next intent begins without one.
     now = _number(order)
     held = [each.order for each in accounts.revisions[entry.order_id] if _number(each.order) == now]
     first = next(found for each in held if (found := _holder(each, entry.attempt)) is not None)
     if first == holder:
         return
-    looks = [each.came_at for each in accounts.revisions[entry.order_id] if _looks(each.order, holder)]
-    looked_at = accounts.looked_at.get((entry.who, entry.order_id), -1)
-    if not accounts.restored and (not looks or looked_at < looks[0]):
-        yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a look"
+    retrievals = [each.came_at for each in accounts.revisions[entry.order_id] if _retrieves(each.order, holder)]
+    retrieved_at = accounts.retrieved_at.get((entry.who, entry.order_id), -1)
+    if not accounts.restored and (not retrievals or retrieved_at < retrievals[0]):
+        yield entry.order_id, f"{entry.who} took {entry.key} over as {holder}, and sent it without a retrieval"
 
 
 def _number(order: Order | None) -> int:
     return order.intent.number if order is not None and order.intent is not None else 0
 
 
-def _looks(order: Order, holder: str) -> bool:
-    """Whether a process is looking at the order's intent, by a document."""
+def _retrieves(order: Order, holder: str) -> bool:
+    """Whether a process is retrieving the order's intent, by a document."""
     task = order.intent.task if order.intent else None
     return task is not None and task.kind is TaskKind.RETRIEVE and task.holder == holder
 
 
 def _holder(order: Order, number: int) -> str | None:
-    """Which process has the confirm of this attempt in flight, by a document."""
+    """The process that has the confirm of this attempt in flight, by a document."""
     attempt, task = order.unsettled, order.intent.task if order.intent else None
     if attempt is None or attempt.number != number or attempt.state is not AttemptState.CONFIRMING or task is None:
         return None
@@ -139,7 +140,7 @@ def one_intent_at_a_time(entry: StripeSent, accounts: Accounts) -> Iterator[Brea
 
 
 @step(StripeSent, law="an id that a create may not bring again is confirmed from the store alone (L1, F34)")
-def ids_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
+def ids_are_committed(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "confirm" or accounts.clock_jumped or accounts.restored:
         return
     old_s = accounts.received_s.get(entry.order_id, entry.at_s) + CREATE_ALONE_S
@@ -148,8 +149,8 @@ def ids_are_on_paper(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
         yield entry.order_id, f"{entry.who} sent {entry.key} {entry.at_s - old_s:.0f} s too late for an id of its own"
 
 
-@step(StripeAsked, law="no key with two parameter sets (F16)")
-def keys_have_one_meaning(entry: StripeAsked, accounts: Accounts) -> Iterator[Breach]:
+@step(StripeReceived, law="no key with two parameter sets (F16)")
+def keys_have_one_meaning(entry: StripeReceived, accounts: Accounts) -> Iterator[Breach]:
     if entry.key is None or accounts.restored:
         return
     known = accounts.fingerprints.get(entry.key, entry.fingerprint)
@@ -157,15 +158,15 @@ def keys_have_one_meaning(entry: StripeAsked, accounts: Accounts) -> Iterator[Br
         yield entry.order_id, f"{entry.key} was sent with {known}, and now with {entry.fingerprint}"
 
 
-@step(StripeAsked, law="what is asked of Stripe has the parameters on paper (F04)")
-def parameters_are_the_frozen_ones(entry: StripeAsked, accounts: Accounts) -> Iterator[Breach]:
+@step(StripeReceived, law="a request to Stripe has the committed parameters (F04)")
+def parameters_are_the_frozen_ones(entry: StripeReceived, accounts: Accounts) -> Iterator[Breach]:
     order = accounts.orders.get(entry.order_id)
     if order is None or order.payment is None or entry.key is None or accounts.restored:
         return
     if entry.kind == "create":
         owed = repr((order.amount, order.currency, order.id, order.payment.id))
         if entry.fingerprint != owed:
-            yield entry.order_id, f"{entry.key} asks for {entry.fingerprint}; on paper stands {owed}"
+            yield entry.order_id, f"{entry.key} asks for {entry.fingerprint}; committed is {owed}"
     if entry.kind == "confirm":
         attempt = accounts.attempt(entry.order_id, int(entry.key.rpartition("-")[2]))
         value = entry.fingerprint.rpartition(", ")[2].strip("')")
@@ -173,7 +174,7 @@ def parameters_are_the_frozen_ones(entry: StripeAsked, accounts: Accounts) -> It
             yield entry.order_id, f"{entry.key} confirms with {value}, which is not attempt {attempt.number}'s"
 
 
-@step(StripeAnswered, law="Stripe never says that a key came with other parameters, but after a restore (F16, F47)")
+@step(StripeAnswered, law="Stripe never answers that a key came with other parameters, but after a restore (F16, F47)")
 def stripe_has_no_complaint(entry: StripeAnswered, accounts: Accounts) -> Iterator[Breach]:
     if "other parameters" in entry.outcome and not accounts.restored:
         yield entry.order_id, f"{entry.key}: {entry.outcome}"
@@ -183,7 +184,7 @@ def stripe_has_no_complaint(entry: StripeAnswered, accounts: Accounts) -> Iterat
 def keys_are_young(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "confirm" or accounts.clock_jumped:
         return
-    age_s = entry.at_s - accounts.born_s.get((entry.order_id, entry.attempt), entry.at_s)
+    age_s = entry.at_s - accounts.first_stored_s.get((entry.order_id, entry.attempt), entry.at_s)
     if age_s > KEY_LIFE_S + TICK_S:
         yield entry.order_id, f"{entry.who} sent {entry.key} {age_s:.0f} s after it came to be"
     order = accounts.orders.get(entry.order_id)
@@ -214,7 +215,7 @@ def one_charge_at_a_time(entry: StripeCharged, accounts: Accounts) -> Iterator[B
     kept = [
         each.charge_id
         for each in accounts.charges_of(entry.order_id)
-        # One that was given back and is no longer is given back anew, as soon as that is seen: no charge undoes itself.
+        # A charge whose refund failed is refunded again once the service notices: it counts as given back.
         if not accounts.on_its_way_back(each.charge_id) and not accounts.was_returned(each.charge_id)
     ]
     if kept:
@@ -246,13 +247,13 @@ def refunds_have_a_reason(entry: StripeRefunded, accounts: Accounts) -> Iterator
     if entry.charge_id in accounts.by_hand or accounts.restored:
         return
     if not any(each.charge_id == entry.charge_id and each.state in GIVING_BACK for each in owed):
-        yield charge.order_id, f"{entry.charge_id} was given back, and the store does not say that it should be"
+        yield charge.order_id, f"{entry.charge_id} was given back, and no document asks for that"
 
 
-@step(StripeSent, law="an intent is cancelled only where the store says so (F46)")
+@step(StripeSent, law="an intent is cancelled only where a document asks for it (F46)")
 def cancels_have_a_reason(entry: StripeSent, accounts: Accounts) -> Iterator[Breach]:
     if entry.kind != "cancel" or accounts.restored:
         return
     tasks = [each.order.intent.task for each in accounts.revisions[entry.order_id] if each.order.intent is not None]
     if not any(task is not None and task.kind is TaskKind.CANCEL for task in tasks):
-        yield entry.order_id, f"{entry.who} cancels {entry.intent_id}, and the store never said so"
+        yield entry.order_id, f"{entry.who} cancels {entry.intent_id}, and no document asked for it"

@@ -1,11 +1,13 @@
-"""An event loop in virtual time, in which every handle belongs to somebody who can be killed or paused.
+"""An event loop in virtual time, in which every handle belongs to an owner that can be killed or paused.
 
-Time stands still while anything can run, and then jumps to the next timer: there is no selector, no thread, no socket.
-Who a handle belongs to is read off its context (`OWNER`), which tasks inherit, so that all that a process ever starts
-is its own. Handles of one owner run in asyncio's own order; which owner is next, and for how many handles, is drawn.
+Time stands still while any handle can run, and then jumps to the next timer: there is no selector, no thread, no
+socket. A handle's owner is in its context (`OWNER`), which tasks inherit, so that everything a process starts belongs
+to that process. Handles of one owner run in asyncio's own order; the loop draws which owner is next, and for how many
+handles.
 
-A dead owner's handles are kept and never run: that is kill -9 between any two awaits, without one `finally` of it. A
-paused owner's are kept until it wakes. The loop must never look at a wall clock, nor at the order of a set.
+The loop keeps a dead owner's handles and never runs them: that is kill -9 between any two awaits, without one
+`finally`. It keeps a paused owner's handles until the owner wakes. It must never read a wall clock, nor depend on the
+order of a set.
 """
 
 from __future__ import annotations
@@ -27,24 +29,24 @@ from weakref import WeakSet
 from msgspec import Struct
 
 START_S = 1_000.0
-"""What the virtual clock reads when a world begins."""
+"""The virtual clock's reading when a world begins, in seconds."""
 
 BURST_HANDLES = 6
-"""At most so many handles of one owner run before another's turn may come. Small: races are between neighbours."""
+"""The most handles of one owner that run before another's turn may come. Small: races need adjacent handles."""
 
 HANDLES_AT_ONCE_LIMIT = 20_000
-"""Most handles, in one turn and in turns of one instant, each: a schedule has a few thousand in all. Code that goes
-round without ever waiting for time would hang the whole run else."""
+"""The most handles in one turn, and the most turns at one instant: a schedule has a few thousand in all. Code that
+loops without ever waiting for time would hang the whole run otherwise."""
 
 R = TypeVar("R")
 
 
 class Spinning(Exception):
-    """Something goes round and round at one instant: time can't pass any more."""
+    """An owner loops at one instant: time can't pass any more."""
 
 
 class Ready(Struct):
-    """A handle without what asyncio's own has for debugging: half of a simulation's time goes into handles."""
+    """A handle without asyncio's fields for debugging: half of a simulation's time goes into handles."""
 
     _callback: Callable[..., object]
     _args: tuple[Any, ...]
@@ -61,13 +63,14 @@ class Ready(Struct):
 
 
 def _nothing(*_: object) -> None:
-    """What a cancelled handle does."""
+    """The callback of a cancelled handle."""
 
 
 class _Nap:
-    """What a sleeping task waits for. Its timer runs the task itself: no future and no second handle between them.
+    """The awaitable of a sleeping task. Its timer runs the task itself: no future and no second handle lie between
+    them.
 
-    It is as much of a future as `asyncio.Task` asks of what it waits for, and is waited for once.
+    It has as much of a future's interface as `asyncio.Task` needs, and is awaited once.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_cancelled", "_loop", "_seconds", "_timer")
@@ -100,12 +103,12 @@ class _Nap:
 
 @coroutine
 def nap(loop: VirtualLoop, seconds: float) -> Iterator[_Nap]:
-    """Sleep, as `asyncio.sleep` does, in fewer steps: nothing is done more often."""
+    """Sleep, as `asyncio.sleep` does, in fewer steps: no operation is more frequent."""
     yield _Nap(loop, seconds)
 
 
 class Owner:
-    """Somebody to whom handles belong: a run of a process, or the world itself."""
+    """An owner of handles: a run of a process, or the world itself."""
 
     __slots__ = ("alive", "at_handle", "context", "listed", "name", "paused", "ran", "ready")
 
@@ -116,9 +119,9 @@ class Owner:
         self.ready: deque[Ready] = deque()
         self.listed = False
         self.ran = 0
-        """How many of its handles have run."""
+        """The number of its handles that have run."""
         self.at_handle: tuple[int, Callable[[], None]] | None = None
-        """What is done to it after so many handles."""
+        """The count of handles after which the world acts on the owner, and that act."""
         self.context: Context = copy_context()
         self.context.run(OWNER.set, self)
 
@@ -132,13 +135,13 @@ OWNER: ContextVar[Owner] = ContextVar("owner")
 
 @contextmanager
 def _unlisted_tasks() -> Iterator[None]:
-    """Until Python 3.13 asyncio notes each task in a weak set for `all_tasks`, which nobody asks of a world: a third of
-    what a short task costs."""
+    """Until Python 3.13 asyncio notes each task in a weak set for `all_tasks`, which a world never calls: a third of a
+    short task's cost."""
     listed = getattr(asyncio.tasks, "_scheduled_tasks", None)
     if not isinstance(listed, WeakSet):
         yield
         return
-    listed.add = id  # type: ignore[method-assign,assignment]  # whatever takes one argument, and is quick
+    listed.add = id  # type: ignore[method-assign,assignment]  # any fast function of one argument
     try:
         yield
     finally:
@@ -146,11 +149,11 @@ def _unlisted_tasks() -> Iterator[None]:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """`draw` gives numbers from 0 up to but not including 1. `uncaught` is told what asyncio would print."""
+    """`draw` returns numbers from 0 up to but not including 1. `uncaught` receives what asyncio would print."""
 
     def __init__(self, draw: Callable[[], float], uncaught: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
-        # Called for every future and task: in C, where it costs half. `bool()` is False: no debugging.
+        # asyncio calls these for every future and task: in C they cost half. `bool()` is False: no debugging.
         self.get_debug = bool  # type: ignore[method-assign]
         self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._now_s = START_S
@@ -164,7 +167,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.world = Owner("world")
         self.current = self.world
         self.crash: BaseException | None = None
-        """What the world's own code raised: a bug of the simulation."""
+        """The exception of the world's own code: a bug of the simulation."""
 
     # ------------------------------------------------------------------------------------------------ asyncio's own API
 
@@ -199,7 +202,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Ready:
-        # As `call_at`, which is not called for it: most handles are timers.
+        # As `call_at`, but not through it: most handles are timers.
         handle = Ready(callback, args, copy_context() if context is None else context)
         self._timers_made = number = self._timers_made + 1
         heappush(self._timers, (self._now_s + delay, number, handle))
@@ -220,7 +223,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
         Raises:
             Spinning: an owner never waits.
-            BaseException: what the world's own code raised.
+            BaseException: the exception of the world's own code.
         """
         self.call_soon(main, context=self.world.context)
         self._thread_id = threading.get_ident()
@@ -244,13 +247,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """A step of asyncio's own `run_forever` and `run_until_complete`, for a test that is itself a coroutine.
 
         Raises:
-            RuntimeError: somebody waits for what nothing can bring any more.
-            BaseException: what the world's own code raised.
+            RuntimeError: a task waits for something that can no longer come.
+            BaseException: the exception of the world's own code.
         """
         if self._runnable:
             self._turn()
         elif not self._advance(math.inf):
-            raise RuntimeError("nothing can run any more, and somebody still waits")
+            raise RuntimeError("nothing can run any more, and a task still waits")
         if self.crash is not None:
             raise self.crash
 
@@ -263,7 +266,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return asyncio.Task(work, loop=self, context=owner.context)
 
     def kill(self, owner: Owner) -> None:
-        """Nothing of it runs any more. All of it is kept, so that nothing of it is even finalised meanwhile."""
+        """Run no handle of an owner any more. All of it is kept, so that not even its finalisers run."""
         owner.alive = False
 
     def pause(self, owner: Owner) -> None:
@@ -279,7 +282,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._runnable.append(owner)
 
     def _turn(self) -> None:
-        """Let one owner run some of its handles: all, where nobody else has any."""
+        """Let one owner run some of its handles: all, where no other owner has any."""
         owners = self._runnable
         self._turns_at_once += 1
         if self._turns_at_once > HANDLES_AT_ONCE_LIMIT:
@@ -297,7 +300,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             owner.listed = False
 
     def _run_handles(self, owner: Owner, burst: int, owners: int) -> None:
-        """Run at most so many handles of an owner. One that is alone ends early where another has become runnable."""
+        """Run at most `burst` handles of an owner. An owner that is alone ends early where another has become
+        runnable."""
         ready, runnable, alone = owner.ready, self._runnable, owners == 1
         for ran in range(burst):
             if not ready or (alone and ran and len(runnable) > 1):
@@ -323,7 +327,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         _, act = owner.at_handle
         owner.at_handle = None
         self.call_soon(act, context=self.world.context)
-        # What the world does to it comes before anything else that anybody does.
+        # The world's act comes before every other handle.
         self._run_world_first()
 
     def _run_world_first(self) -> None:
@@ -333,7 +337,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.current = before
 
     def _advance(self, limit_s: float) -> bool:
-        """Jump to the next timer, and make all that are due then ready. False: there is none before the limit."""
+        """Jump to the next timer, and make all that are due then ready. False: no timer comes before the limit."""
         timers = self._timers
         while timers and timers[0][2]._cancelled:
             heappop(timers)

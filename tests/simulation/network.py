@@ -1,8 +1,8 @@
-"""The network between customers and processes: connections in memory, with latency, broken when a process dies.
+"""The network between customers and processes: connections in memory, with latency, that break when a process dies.
 
 The server's side is an `asyncio.Transport` under aiohttp's unmodified protocol, in the context of the process that
-listens. The client's side is whatever has `received` and `lost`; it belongs to the world. A paused process's kernel
-still accepts: what was sent waits for it. One connection has one latency, so that its bytes keep their order.
+listens. The client's side is an object with `received` and `lost`; it belongs to the world. A paused process's kernel
+still accepts, and keeps what clients send. One connection has one latency, so that its bytes keep their order.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ CLOSED = "connection closed"
 
 
 class ClientSide(Protocol):
-    """Who connects."""
+    """The client of a connection."""
 
     def received(self, data: bytes) -> None:
-        """Some bytes of the answer have come."""
+        """Receive some bytes of the answer."""
 
     def lost(self, reason: str) -> None:
-        """The connection is no more. Not called after `Connection.hang_up`."""
+        """Note that the connection has ended. Not called after `Connection.hang_up`."""
 
 
 class Site(web.BaseSite):
@@ -86,17 +86,17 @@ class Connection(asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._closing = False
 
-    # What the client does, in the world's context.
+    # The client's calls, in the world's context.
 
     def send(self, data: bytes) -> None:
         self._loop.call_later(self._latency_s, self._deliver, data, context=self.owner.context)
 
     def hang_up(self) -> None:
-        """The client is gone, and wants to hear nothing more."""
+        """End the connection from the client's side: the client receives nothing more."""
         self._client = None
         self._loop.call_later(self._latency_s, self._end_of_input, context=self.owner.context)
 
-    # What happens in the process's context.
+    # Called in the process's context.
 
     def accept(self, factory: Callable[[], asyncio.Protocol]) -> None:
         self._protocol = factory()
@@ -113,13 +113,13 @@ class Connection(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         if not self._closing:
-            self._to_client(self._hand_over, bytes(data))
+            self._to_client(self._deliver_to_client, bytes(data))
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
             self._loop.call_soon(self._connection_lost)
-            self._to_client(self._tell_lost, CLOSED)
+            self._to_client(self._report_lost, CLOSED)
 
     abort = close
 
@@ -132,22 +132,22 @@ class Connection(asyncio.Transport):
     def _to_client(self, act: Callable[..., None], *args: object) -> None:
         self._loop.call_later(self._latency_s, act, *args, context=self._loop.world.context)
 
-    # What happens in the world's context.
+    # Called in the world's context.
 
     def reset(self) -> None:
-        """The process has died: its kernel says so."""
-        self._to_client(self._tell_lost, RESET)
+        """Reset the connection: the process has died."""
+        self._to_client(self._report_lost, RESET)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _deliver_to_client(self, data: bytes) -> None:
         if self._client is not None:
             self._client.received(data)
 
-    def _tell_lost(self, reason: str) -> None:
+    def _report_lost(self, reason: str) -> None:
         if self._client is not None:
             client, self._client = self._client, None
             client.lost(reason)
 
-    # What asyncio asks of a transport beside that.
+    # The rest of asyncio's interface of a transport.
 
     def is_closing(self) -> bool:
         return self._closing
@@ -156,20 +156,20 @@ class Connection(asyncio.Transport):
         return ("customer", 1) if name == "peername" else default
 
     def pause_reading(self) -> None:
-        """Requests are small: none fills a buffer."""
+        """Do nothing: requests are small, and none fills a buffer."""
 
     def resume_reading(self) -> None:
         """As above."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The network takes everything at once."""
+        """The network accepts everything at once."""
 
     def get_write_buffer_size(self) -> int:
         return 0
 
 
 class Network:
-    """Who listens where, and all connections."""
+    """All listening processes, and all connections."""
 
     def __init__(self, loop: VirtualLoop, chances: Chances) -> None:
         self.loop = loop
@@ -203,7 +203,7 @@ class Network:
         self._connections.pop(connection, None)
 
     def drop(self, owner: Owner) -> None:
-        """A process is no more: nobody listens, and whoever is connected hears so."""
+        """Remove a process that has died: it listens no more, and its connections are reset."""
         for host, listening in list(self._listening.items()):
             if listening.owner is owner:
                 del self._listening[host]

@@ -1,9 +1,8 @@
-"""What a seed draws: the whole schedule of one world as plain frozen values, so that shrinking is removing parts.
+"""A seed's plan: the whole schedule of one world as plain frozen values, so that shrinking removes parts.
 
-A plan is all that a world is made from: two worlds of one plan are equal to the byte. It is serialisable (msgspec), and
-each tuple in it can be made shorter without touching the rest: small draws that are no part of it (latencies, jitter)
-are functions of `seed` and of what they are for, not of a shared sequence. What can strike stands in `faults.py`; how a
-plan is drawn, in `draw.py`.
+A world is a function of its plan: two worlds of one plan are equal to the byte. A plan is serialisable (msgspec), and
+each tuple in it can be shortened without an effect on the rest: small draws outside the plan (latencies, jitter) are
+functions of `seed` and of their purpose, not of a shared sequence. `faults.py` has the faults; `draw.py` draws plans.
 """
 
 import msgspec
@@ -11,9 +10,9 @@ from msgspec import Struct
 
 
 class EventPlan(Struct, frozen=True):
-    """The orders service publishes something about an order at `at_s`, `copies` times.
+    """The orders service publishes an event about an order at `at_s`, `copies` times.
 
-    `what`: created, cancelled, or the name of a poison (`draw.POISONS`).
+    `what`: created, cancelled, or the name of a poison (`events.POISONS`).
     """
 
     at_s: float
@@ -22,14 +21,14 @@ class EventPlan(Struct, frozen=True):
 
 
 class PressPlan(Struct, frozen=True):
-    """A customer presses pay at `at_s` with an instrument, waits `patience_s` for the answer, and repeats up to
-    `retries` times where the outcome is not known. `user` may be another than the order's owner. `looks`: how often the
-    payment is asked for (GET) once its id is known.
+    """A customer presses pay at `at_s` with an instrument, waits `patience_s` for the answer, and repeats the request
+    up to `retries` times where the outcome is not known. `user` may differ from the order's owner. `reads`: how often
+    the client GETs the payment once its id is known.
 
-    `client`: how the client lets its customer authenticate: "sdk", "redirect", or "" for one that can't. `bank`: what
-    the customer does `bank_after_s` after the client got the secret: "completes", "fails", "another card" (the browser
-    confirms by the secret), "fails, another card" (that comes later), or "" for one who walks away. `gets`: afterwards
-    the client GETs, and does not POST again.
+    `client`: how the client lets its customer authenticate: "sdk", "redirect", or "" for a client that can't. `bank`:
+    what the customer does `bank_after_s` after the client got the secret: "completes", "fails", "another card" (the
+    browser confirms by the secret), "fails, another card" (the second one later), or "" for a customer who walks away.
+    `gets`: afterwards the client GETs, and does not POST again.
     """
 
     at_s: float
@@ -38,7 +37,7 @@ class PressPlan(Struct, frozen=True):
     token: str
     patience_s: float
     retries: int
-    looks: int = 0
+    reads: int = 0
     client: str = ""
     bank: str = ""
     bank_after_s: float = 0.0
@@ -46,7 +45,7 @@ class PressPlan(Struct, frozen=True):
 
 
 class OrderPlan(Struct, frozen=True):
-    """An order: its price in major units, when it expires, what is published about it, who wants to pay it."""
+    """An order: its price in major units, its expiry, its events, and the customers who want to pay it."""
 
     id: str
     user: str
@@ -56,15 +55,16 @@ class OrderPlan(Struct, frozen=True):
     events: tuple[EventPlan, ...]
     presses: tuple[PressPlan, ...]
     left_behind_s: float | None = None
-    """Release 0.1.0 began to charge it before the world's beginning, and its charge is made then; below 0: never."""
+    """Release 0.1.0 began to charge it before the world's beginning, and the charge lands at this time; below 0:
+    never."""
 
 
 class Strike(Struct, frozen=True):
     """One fault at one time.
 
-    Either at `at_s` virtual seconds (`on` is empty), or at the `nth` (from 1) time that `on` happens in the world
-    ("stripe.confirm", "store.commit", ...). `who` is a process where the fault is about one and it is
-    not the one whose call it is; `for_s` is how long it lasts; `amount` is whatever the fault makes of it.
+    It strikes at `at_s` virtual seconds (`on` is empty), or at the `nth` (from 1) time that `on` happens in the world
+    ("stripe.confirm", "store.commit", ...). `who` names a process where the fault strikes another one than the process
+    whose call it is; `for_s` is how long the fault lasts; the fault defines the meaning of `amount`.
     """
 
     fault: str
@@ -85,9 +85,9 @@ class Plan(Struct, frozen=True):
     strikes: tuple[Strike, ...]
     enabled: tuple[str, ...]
     ends_s: float
-    """When faults go off, and the rest begins."""
+    """When faults go off, and the rest begins, in seconds."""
     prepare: bool = False
-    """Intents are created when their orders come (`STRIPE_PREPARE`)."""
+    """Whether intents are created when their orders come (`STRIPE_PREPARE`)."""
 
 
 def encoded(plan: Plan) -> bytes:
@@ -96,5 +96,5 @@ def encoded(plan: Plan) -> bytes:
 
 
 def decoded(text: bytes) -> Plan:
-    """The plan that `encoded` made a text of. Raises msgspec.ValidationError."""
+    """Returns the plan that `encoded` made a text of. Raises msgspec.ValidationError."""
     return msgspec.json.decode(text, type=Plan)

@@ -1,7 +1,7 @@
-"""A journal in which every law holds, and the tools to plant one wrong in it by hand.
+"""A journal in which every law holds, and the functions that plant one breach in it.
 
 The journal is that of five undisturbed orders: o1 is paid, o2 is paid and then cancelled, o3 is declined with one card
-and paid with another, o4 is paid by a customer who authenticates, o5 is cancelled while its customer is awaited; a
+and paid with another, o4 is paid by a customer who authenticates, o5 is cancelled while it awaits its customer; a
 poison comes between. Change together with: `test_checks.py`, `test_history.py`.
 """
 
@@ -28,7 +28,7 @@ ASKS = "tok_threeDSecureRequired"
 
 def _press(at_s: float, customer: str, token: str = "tok_visa", bank: str = "") -> PressPlan:
     client = "sdk" if token == ASKS else ""
-    return PressPlan(at_s, customer, "u1", token, 9.0, retries=0, looks=1, client=client, bank=bank, bank_after_s=1.0)
+    return PressPlan(at_s, customer, "u1", token, 9.0, retries=0, reads=1, client=client, bank=bank, bank_after_s=1.0)
 
 
 PLAN = Plan(
@@ -83,7 +83,7 @@ def _good() -> tuple[AnyEntry, ...]:
 
 
 def good() -> Journal:
-    """The journal, to be changed at will."""
+    """The journal, as a list that a test may change."""
     return list(_good())
 
 
@@ -93,7 +93,7 @@ def broken(journal: Journal) -> set[str]:
 
 
 def at(journal: Journal, kind: type[E], which: Callable[[E], bool] = lambda _: True) -> int:
-    """Where the first entry of a kind stands."""
+    """The index of the first entry of a kind."""
     return next(n for n, entry in enumerate(journal) if isinstance(entry, kind) and which(entry))
 
 
@@ -103,32 +103,32 @@ def first(journal: Journal, kind: type[E], which: Callable[[E], bool] = lambda _
 
 
 def changed(journal: Journal, kind: type[E], which: Callable[[E], bool], **fields: object) -> Journal:
-    """With some fields of the first such entry changed."""
+    """The journal with some fields of the first such entry changed."""
     number = at(journal, kind, which)
     journal[number] = structs.replace(journal[number], **fields)
     return journal
 
 
 def without(journal: Journal, kind: type[E], which: Callable[[E], bool] = lambda _: True) -> Journal:
-    """Without any such entry."""
+    """The journal without any such entry."""
     return [entry for entry in journal if not (isinstance(entry, kind) and which(entry))]
 
 
 def twice(journal: Journal, kind: type[E], which: Callable[[E], bool], **fields: object) -> Journal:
-    """With the first such entry a second time, with some fields changed."""
+    """The journal with the first such entry a second time, with some fields changed."""
     number = at(journal, kind, which)
     journal.insert(number + 1, structs.replace(journal[number], **fields))
     return journal
 
 
 def earlier(journal: Journal, kind: type[E], which: Callable[[E], bool], before: int) -> Journal:
-    """With the first such entry moved to an earlier place."""
+    """The journal with the first such entry moved to an earlier place."""
     journal.insert(before, journal.pop(at(journal, kind, which)))
     return journal
 
 
 def written(journal: Journal, which: Callable[[Order], bool], change: Callable[[Order], Order]) -> Journal:
-    """With the first such document, and no other, written otherwise."""
+    """The journal with the first such document, and no other, written differently."""
     number = at(journal, Wrote, lambda entry: which(entry.order))
     entry = journal[number]
     assert isinstance(entry, Wrote)

@@ -1,6 +1,6 @@
-"""A process of the service: started, killed, paused, woken, told to stop, and started again under the same client id.
+"""A process of the service: it starts, dies, pauses, wakes, stops, and starts again under the same client id.
 
-Each start is a new incarnation: a new owner of handles, a new `Service`, new ports. What a killed one leaves behind is
+Each start is a new incarnation: a new owner of handles, a new `Service`, new ports. A killed process leaves behind only
 what it has sent: nothing else of it acts any more. Its wall clock is the machine's, and outlives it.
 """
 
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 
 JWT_KEY = "a secret of 32 bytes: simulated!"
 CHARGE_WAIT_S = 6.0
-"""Shorter than in production: an idle second of waiting costs a simulation as much as a busy one."""
+"""Shorter than in production: an idle second costs a simulation as much as a busy one."""
 DEPLOY_S = 1.5
-"""How long an operator takes to start a process with another key: what the old one had sent has landed by then."""
+"""How long an operator takes to start a process with another key, in seconds: the old one's requests have landed by
+then."""
 CRASHED = 1
-"""The exit code of a process that nobody's `except` saved."""
+"""The exit code of a process with an uncaught exception."""
 
 
 class _Uncounted:
-    """Any metric, with whatever labels."""
+    """Any metric, with any labels."""
 
     def __call__(self, *_labels: str) -> "_Uncounted":
         return self
 
     def inc(self, _amount: float = 1) -> None:
-        """Nobody counts."""
+        """Count nothing."""
 
     def set(self, _value: float) -> None:
         """As above."""
@@ -50,7 +51,7 @@ class _Uncounted:
 
 
 class _NoMetrics(Metrics):
-    """Nothing decides by metrics, and nobody asks a simulated process for them."""
+    """No code decides by metrics, and no client requests them from a simulated process."""
 
     def _counter(self, *_: object, **_by_name: object) -> Any:
         return _UNCOUNTED
@@ -75,9 +76,9 @@ class Process:
         self.limits: MailboxLimits | None = None
         self.service: Service | None = None
         self.running_since_s = 0.0
-        """Since when it runs without a break, in virtual seconds."""
+        """Since when the process runs without a break, in virtual seconds."""
         self.other_key = False
-        """Its `STRIPE_KEY` is another account's, from its next start on (F48)."""
+        """The `STRIPE_KEY` is another account's, from the next start on (F48)."""
         self._stop = asyncio.Event()
 
     @property
@@ -93,7 +94,7 @@ class Process:
         return self.owner.context
 
     def start(self) -> None:
-        if self.alive or self.world.night:
+        if self.alive or self.world.halted:
             return
         self.incarnation += 1
         self.service, self.running_since_s = None, self.world.now_s
@@ -108,7 +109,7 @@ class Process:
             self._gone()
 
     def use_right_key(self) -> None:
-        """The operator has seen it: the process is started anew with the key of the database's account."""
+        """Restart the process with the key of the database's account, as an operator who has noticed does."""
         if self.other_key:
             self.other_key = False
             self.kill()
@@ -120,7 +121,7 @@ class Process:
             self.world.loop.pause(self.owner)
 
     def wake(self) -> None:
-        if self.alive and self.paused and not self.world.night:
+        if self.alive and self.paused and not self.world.halted:
             self.world.journal.add(Woken(self.world.now_s, self.name))
             self.running_since_s = self.world.now_s
             self.world.loop.wake(self.owner)
@@ -132,7 +133,7 @@ class Process:
             self.world.loop.call_soon(self._stop.set, context=self.context)
 
     def jump(self, seconds: float) -> None:
-        """Set its wall clock forward or back."""
+        """Move its wall clock by `seconds`, forward or back."""
         self.clock.offset += timedelta(seconds=seconds)
 
     async def _run(self) -> int:

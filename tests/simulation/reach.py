@@ -1,12 +1,12 @@
-"""What a run has met: rows of the fault table, faults, states, and pairs of state and trigger; and what it should have.
+"""What a run has met: rows of the fault table, faults, states, pairs of state and trigger; and what it should have met.
 
-Pairs are counted from `Met` entries: `simulate` puts a dict that notes each look-up in place of
-`payment.core.order.TABLE`, for a pair is a thing between two documents that no document shows, and a counter inside the
-core would be there for the simulation alone.
+Pairs are counted from `PairMet` entries: `simulate` replaces `payment.core.order.TABLE` by a dict that records each
+look-up, because a pair lies between two documents and no document shows it, and a counter inside the core would serve
+the simulation alone.
 
-What a run of at least `SEEDS_THAT_MEET_ALL` seeds never met fails it, unless it stands here with its reason, or is so
-rare in report.json that a run of that size may miss it by chance. A pair that is not in the table fails its seed
-(`laws_of_paper`). Change together with: `rows`, `payment.core.order.TABLE`.
+A run of at least `SEEDS_THAT_MEET_ALL` seeds fails where it never met one of these, unless this file excuses it with a
+reason, or report.json shows it so rarely that such a run may miss it by chance. A pair that is not in the table fails
+its seed (`laws_of_documents`). Change together with: `rows`, `payment.core.order.TABLE`.
 """
 
 import json
@@ -18,17 +18,17 @@ from typing import Any
 from msgspec import Struct, field
 
 from payment.core.order import ANSWERS, LISTED, REFUND_ENDS, TABLE, AttemptState, Trigger
-from tests.simulation.journal import AnyEntry, Met, Struck
+from tests.simulation.journal import AnyEntry, FaultStruck, PairMet
 from tests.simulation.rows import EXPRESSED, rows_met
 
 CHARGED_WITH = (Trigger.SUCCEEDED, Trigger.UNWANTED, Trigger.GIVEN_BACK)
 
 REPORT = Path(__file__).with_name("report.json")
-"""What the last full run met. tests/FAULTS.md is made from it."""
+"""The report of the last full run. tests/FAULTS.md is generated from it."""
 SEEDS_THAT_MEET_ALL = 5_000
-"""Seeds. A shorter run is not asked what it met."""
+"""Seeds. A shorter run need not meet everything."""
 SURELY_MET = 10
-"""Times. What report.json lets a run expect this often is missed by chance once in 22,000 runs (e^-10)."""
+"""Times. A run misses by chance what report.json lets it expect this often once in 22,000 runs (e^-10)."""
 
 ALL_ROWS = tuple(f"F{number:02d}" for number in range(1, 55))
 
@@ -46,15 +46,13 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     ),
     "F53": ("settings are JetStream's, below the port", "tests/unit/adapters/nats/test_jetstream_made_by_others.py"),
 }
-"""Rows that the simulation does not express: why, and the test that covers each."""
+"""Rows that the simulation does not express: the reason, and the test that covers each."""
 
-STALE = "what another process may still bring of an attempt that has moved on: it changes nothing, and few of them meet"
-FENCED = "a canceled intent never charges, and what Stripe refused at its only send it has not tried: Stripe says so"
-AT_ONCE = (
-    "a cancel moves it on at once, and no other attempt begins beside it: only a message folded with both meets it"
-)
-RARE = "several rare things in a row: a browser that pays late, or an operator who gives back, and then a cancel"
-OLD = "what release 0.1.0 began is rare, and a second list of its charges rarer: tests/unit/core has these rules"
+STALE = "a late outcome of another process for an attempt that has moved on: it changes nothing, and it is rare"
+FENCED = "a canceled intent never charges, and Stripe has not tried what it refused at its only send"
+AT_ONCE = "a cancel ends it at once, and no other attempt begins beside it: only one batch with both meets it"
+RARE = "several rare events in a row: a browser that pays late, or an operator's refund, and then a cancel"
+OLD = "attempts of release 0.1.0 are rare, a second list of their charges is rarer: tests/unit/core has these rules"
 UNMET_PAIRS: dict[tuple[AttemptState, Trigger], str] = {
     (state, trigger): STALE
     for (state, trigger), after in TABLE.items()
@@ -82,8 +80,8 @@ UNMET_PAIRS |= {
     (AttemptState.REFUNDING, Trigger.DISPUTE_LOST): RARE,
     (AttemptState.REFUNDING, Trigger.CANCELLED): RARE,
 }
-"""Pairs of the table that need not be met in so many seeds, each with the reason. `tests/unit/core/test_table.py` walks
-all of them. They are counted, and stand in the report, like all others.
+"""Pairs of the table that a run of `SEEDS_THAT_MEET_ALL` seeds need not meet, each with the reason.
+`tests/unit/core/test_table.py` walks all of them. They are counted and reported like all others.
 """
 
 
@@ -92,7 +90,7 @@ def pair_name(state: AttemptState, trigger: Trigger) -> str:
 
 
 class Reach(Struct):
-    """How often each thing was met. Rows and faults count seeds, states and pairs count times."""
+    """How often a run met each item. Rows and faults count seeds, states and pairs count occurrences."""
 
     seeds: int = 0
     entries: int = 0
@@ -107,9 +105,9 @@ class Reach(Struct):
         self.seeds += 1
         self.entries += len(entries)
         self.rows.update(rows_met(entries))
-        self.faults.update({entry.fault for entry in entries if isinstance(entry, Struck)})
+        self.faults.update({entry.fault for entry in entries if isinstance(entry, FaultStruck)})
         for entry in entries:
-            if isinstance(entry, Met):
+            if isinstance(entry, PairMet):
                 self.states[entry.state.value] += 1
                 self.pairs[pair_name(entry.state, entry.trigger)] += 1
 
@@ -123,10 +121,10 @@ class Reach(Struct):
             mine.update(theirs)
 
     def unmet(self, faults: Iterable[str], report: dict[str, Any] | None = None) -> list[str]:
-        """Returns what should have been met and was not, in words.
+        """Returns the items that should have been met and were not, in words.
 
-        `faults` are all that can strike. `report` is what an earlier run met (`as_report`): without it everything
-        should have been met, with it what it never met, or met often enough for a run of this size (`SURELY_MET`).
+        `faults` are all that can strike. `report` is an earlier run's (`as_report`): without it everything should have
+        been met; with it, what it never met, or met often enough for a run of this size (`SURELY_MET`).
         """
 
         def missing(group: str, counts: Counter[str], names: Iterable[str]) -> list[str]:
@@ -143,7 +141,7 @@ class Reach(Struct):
         ]
 
     def as_report(self) -> dict[str, Any]:
-        """Plain values, with a zero for whatever was not met."""
+        """Plain values, with a zero for each item that was not met."""
         pairs = (pair_name(*pair) for pair in TABLE)
         return {
             "seeds": self.seeds,

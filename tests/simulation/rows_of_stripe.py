@@ -1,6 +1,6 @@
-"""When the rows about Stripe, charges, customers at their banks and refunds are met.
+"""The rows about Stripe, charges, customers at their banks and refunds.
 
-Each docstring says what the moment is. Change together with: `rows`, the table in docs/faults.md.
+Each docstring describes the case that meets its row. Change together with: `rows`, the table in docs/faults.md.
 """
 
 from payment.core.messages import IntentStatus
@@ -8,16 +8,16 @@ from payment.core.order import AttemptState, Order, Trigger
 from payment.core.schedule import KEY_LIFE
 from tests.simulation.accounts import Accounts, seconds_of
 from tests.simulation.journal import (
+    BankPageVisited,
+    ChargeAnswered,
     ConfirmedInBrowser,
     IntentMoved,
-    Met,
+    LineLogged,
     OperatorActed,
-    Replied,
-    Restored,
-    Said,
+    PairMet,
+    StoreRestored,
     StripeAnswered,
-    StripeAsked,
-    WentToBank,
+    StripeReceived,
     Wrote,
 )
 from tests.simulation.rows import row
@@ -48,20 +48,20 @@ def an_answer_stalled(entry: StripeAnswered, accounts: Accounts) -> bool:
 
 
 @row("F12", StripeAnswered)
-def an_error_is_replayed(entry: StripeAnswered, _books: Accounts) -> bool:
+def an_error_is_replayed(entry: StripeAnswered, _accounts: Accounts) -> bool:
     """A 500 comes back for a key, as Stripe stored it."""
     return "stored=True" in entry.outcome
 
 
 @row("F13", StripeAnswered)
-def a_key_is_in_use(entry: StripeAnswered, _books: Accounts) -> bool:
-    """Stripe says that a request with the key is executing."""
+def a_key_is_in_use(entry: StripeAnswered, _accounts: Accounts) -> bool:
+    """Stripe answers that a request with the key is executing."""
     return "key_in_use" in entry.outcome.lower()
 
 
 @row("F14", StripeAnswered)
-def too_many(entry: StripeAnswered, _books: Accounts) -> bool:
-    """Stripe says 429 to a confirm."""
+def too_many(entry: StripeAnswered, _accounts: Accounts) -> bool:
+    """Stripe answers a confirm with 429."""
     return entry.kind == "confirm" and "RATE_LIMITED" in entry.outcome
 
 
@@ -77,14 +77,16 @@ def payable_after_a_decline(entry: Wrote, accounts: Accounts) -> bool:
 def a_key_is_too_old(entry: Wrote, accounts: Accounts) -> bool:
     """An attempt is unsettled, and its key may not be sent any more."""
     order = entry.order
-    born_s = [
-        accounts.born_s.get((order.id, each.number), entry.at_s) for each in order.attempts if each is order.unsettled
+    first_stored_s = [
+        accounts.first_stored_s.get((order.id, each.number), entry.at_s)
+        for each in order.attempts
+        if each is order.unsettled
     ]
-    return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in born_s)
+    return any(entry.at_s - at_s > KEY_LIFE.total_seconds() for at_s in first_stored_s)
 
 
-@row("F18", StripeAsked)
-def a_confirm_lands_late(entry: StripeAsked, accounts: Accounts) -> bool:
+@row("F18", StripeReceived)
+def a_confirm_lands_late(entry: StripeReceived, accounts: Accounts) -> bool:
     """A confirm arrives after its intent was cancelled."""
     intent = accounts.intents.get(accounts.intent_confirmed_by(entry.key)) if entry.kind == "confirm" else None
     return intent is not None and intent.status is IntentStatus.CANCELED
@@ -98,7 +100,7 @@ def cancelled_while_charging(entry: Wrote, accounts: Accounts) -> bool:
 
 
 @row("F23", StripeAnswered)
-def a_refund_is_unclear(entry: StripeAnswered, _books: Accounts) -> bool:
+def a_refund_is_unclear(entry: StripeAnswered, _accounts: Accounts) -> bool:
     """A refund ends unclear."""
     return entry.kind == "refund" and "Unclear" in entry.outcome
 
@@ -111,38 +113,38 @@ def cancelled_while_unknown(entry: Wrote, accounts: Accounts) -> bool:
     return attempt is not None and (attempt.sends > 1 or attempt.state is AttemptState.CANCELLING)
 
 
-@row("F35", Replied)
-def an_amount_is_refused(entry: Replied, _books: Accounts) -> bool:
+@row("F35", ChargeAnswered)
+def an_amount_is_refused(entry: ChargeAnswered, _accounts: Accounts) -> bool:
     """422."""
     return entry.status == 422
 
 
 @row("F36", StripeAnswered)
-def our_key_is_refused(entry: StripeAnswered, _books: Accounts) -> bool:
-    """Stripe says 401 to a request with a key."""
+def our_key_is_refused(entry: StripeAnswered, _accounts: Accounts) -> bool:
+    """Stripe answers a request with a key with 401."""
     return entry.key is not None and "KEY_REFUSED" in entry.outcome
 
 
-@row("F44", Met)
-def a_refund_is_blocked(entry: Met, _books: Accounts) -> bool:
-    """Stripe does not give a charge back."""
+@row("F44", PairMet)
+def a_refund_is_blocked(entry: PairMet, _accounts: Accounts) -> bool:
+    """Stripe blocks a refund."""
     return entry.trigger is Trigger.REFUND_BLOCKED
 
 
-@row("F44", Met)
-def a_refund_has_failed(entry: Met, _books: Accounts) -> bool:
-    """A charge that was given back is no longer; or the bank has given it back."""
+@row("F44", PairMet)
+def a_refund_has_failed(entry: PairMet, _accounts: Accounts) -> bool:
+    """A charge is no longer given back; or its bank has given it back."""
     return entry.trigger in (Trigger.UNDONE, Trigger.DISPUTE_LOST)
 
 
-@row("F45", WentToBank)
-def a_customer_at_the_bank(entry: WentToBank, accounts: Accounts) -> bool:
+@row("F45", BankPageVisited)
+def a_customer_at_the_bank(entry: BankPageVisited, accounts: Accounts) -> bool:
     """A customer authenticates, and the order is charged by it."""
     return entry.completes and entry.status is IntentStatus.SUCCEEDED
 
 
 @row("F45", ConfirmedInBrowser)
-def a_browser_pays(entry: ConfirmedInBrowser, _books: Accounts) -> bool:
+def a_browser_pays(entry: ConfirmedInBrowser, _accounts: Accounts) -> bool:
     """A browser confirms by the secret with another card, and that one is charged."""
     return "SUCCEEDED" in entry.outcome
 
@@ -157,22 +159,22 @@ def an_exposed_intent_on_a_dead_order(entry: IntentMoved, accounts: Accounts) ->
     return order.cancelled or (order.expires_at is not None and seconds_of(order.expires_at) < entry.at_s)
 
 
-@row("F47", Restored)
-def put_back_after_a_charge(entry: Restored, accounts: Accounts) -> bool:
-    """The store is put back to before an order was charged."""
+@row("F47", StoreRestored)
+def put_back_after_a_charge(entry: StoreRestored, accounts: Accounts) -> bool:
+    """The store is restored to its state before an order was charged."""
     known = {each.charge_id for order in entry.orders for each in order.attempts}
     return any(each.succeeded and each.charge_id not in known for each in accounts.charges.values())
 
 
-@row("F48", Said)
-def the_key_of_another_account(entry: Said, accounts: Accounts) -> bool:
-    """A process says that its key is another account's, while an attempt is not settled."""
+@row("F48", LineLogged)
+def the_key_of_another_account(entry: LineLogged, accounts: Accounts) -> bool:
+    """A process logs that its key is another account's, while an attempt is not settled."""
     unsettled = any(order.unsettled is not None for order in accounts.orders.values())
     return entry.event == "account_mismatch" and unsettled
 
 
 @row("F49", OperatorActed)
-def by_hand(entry: OperatorActed, accounts: Accounts) -> bool:
-    """An operator cancels an intent, or gives a charge back, of an order whose attempt is not settled."""
+def changed_in_the_dashboard(entry: OperatorActed, accounts: Accounts) -> bool:
+    """An operator cancels an intent, or refunds a charge, of an order whose attempt is not settled."""
     order = accounts.orders.get(entry.order_id)
     return order is not None and order.unsettled is not None

@@ -1,8 +1,8 @@
-"""Many seeds on all cores: chunks handed to worker processes, their counts added up, the first failure kept.
+"""Many seeds on all cores: worker processes run chunks of seeds, their counts are added up, the first failure is kept.
 
-A worker is forked from a server that has imported all and run nothing, so that nothing of the runner leaks into a
-world; and it ends, with its dead worlds, before they are worth collecting. Owns no output but what it yields. Must
-never let a failing seed pass because a worker died: that is an error of the run. Change together with: `__main__`.
+A worker is forked from a server that has imported everything and run nothing, so that nothing of the runner leaks into
+a world; it ends, with its dead worlds, before they are worth collecting. Owns no output but what it yields. Must never
+let a failing seed pass because a worker died: that is an error of the run. Change together with: `__main__`.
 """
 
 import gc
@@ -22,7 +22,7 @@ from tests.simulation.simulate import Outcome, simulate
 from tests.simulation.transcript import transcript
 
 CHUNK_SEEDS = 50
-"""Seeds a worker is given at once: half a second of work, so that progress moves and the last ones end together."""
+"""Seeds of one chunk: half a second of work, so that progress moves and the last workers end together."""
 CHUNKS_AHEAD = 2
 """Chunks that wait for each worker, so that none is idle."""
 CHUNKS_IN_A_LIFE = 3
@@ -37,7 +37,7 @@ class Failure(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """What came of one chunk. It ends at its first failure."""
+    """The result of one chunk. It ends at its first failure."""
 
     first: int
     reach: Reach
@@ -77,8 +77,8 @@ def run_seeds(first: int, count: int, workers: int, until_s: float | None = None
     ) as pool:
         while True:
             going_on = going_on and (until_s is None or time.monotonic() < until_s)
-            room = workers * CHUNKS_AHEAD - len(running) if going_on else 0
-            for start in islice(chunks, room):
+            free = workers * CHUNKS_AHEAD - len(running) if going_on else 0
+            for start in islice(chunks, free):
                 running.add(pool.submit(run_chunk, start, min(CHUNK_SEEDS, first + count - start)))
             if not running:
                 return

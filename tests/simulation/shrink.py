@@ -1,8 +1,8 @@
 """A smaller plan that still breaks the same law: fewer faults, orders, requests, events and processes.
 
-Greedy and deterministic: it takes away what it can, the largest parts first, and begins anew until nothing more can go.
-Each try is one simulation, so the number of tries is bounded. Must never return a plan that breaks another law: that
-would be another story. Change together with: `plan`.
+Greedy and deterministic: it removes the largest parts first, and begins anew until nothing more can go. Each try is one
+simulation, so the number of tries is bounded. Must never return a plan that breaks another law. Change together with:
+`plan`.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def _smaller_orders(order: OrderPlan) -> Iterator[OrderPlan]:
         if event.copies > 1:
             yield structs.replace(order, events=_with(order.events, number, structs.replace(event, copies=1)))
     for number, press in enumerate(order.presses):
-        for name in ("retries", "looks"):
+        for name in ("retries", "reads"):
             if getattr(press, name) > 0:
                 less = structs.replace(press, **{name: 0})
                 yield structs.replace(order, presses=_with(order.presses, number, less))

@@ -1,7 +1,7 @@
 """One world from its start to its rest: `simulate(seed)`.
 
-It owns what is outside a world and must not leak from one into the next: the log's configuration, the table that tells
-which pairs were met, and garbage. Change together: `Outcome`, and whoever reads it (`checks`, `shrink`, `__main__`).
+It owns what is outside a world and must not leak from one into the next: the log's configuration, the table that
+records which pairs were met, and garbage. Change together: `Outcome`, and its readers (`checks`, `shrink`, `__main__`).
 """
 
 import atexit
@@ -19,22 +19,22 @@ from payment.core import order as core_order
 from payment.core.order import AttemptState, Trigger
 from payment.ops.logs import get_logger
 from tests.simulation.draw import draw
-from tests.simulation.journal import AnyEntry, Met, digest
+from tests.simulation.journal import AnyEntry, PairMet, digest
 from tests.simulation.loop import Spinning
 from tests.simulation.plan import Plan
 from tests.simulation.rest import NoRest, Rest
 from tests.simulation.world import World
 
 FOR_EVER_S = 1e9
-"""The rest has its own limit; this is only so that a loop without any timer ends."""
+"""The rest has its own limit; this one ends a loop without any timer."""
 COLLECT_EVERY = 200
-"""Worlds between two collections of garbage, where the collector is off: a dead world is 0.4 MB in cycles, and taking
-it away costs a seventh of what it was to live it."""
+"""Worlds between two collections of garbage, where the collector is off: a dead world is 0.4 MB in cycles, and its
+collection costs a seventh of its run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one plan. `trouble` is the kernel's own complaint: the world never came to rest."""
+    """The result of one plan. `trouble` is why the world never came to rest, or None."""
 
     seed: int
     plan: Plan
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def digest(self) -> str:
-        """Equal for two runs of one plan. Made when asked for: it costs as much as a small schedule."""
+        """Equal for two runs of one plan. Computed on demand: it costs as much as a small schedule."""
         return digest(self.journal)
 
 
@@ -75,7 +75,7 @@ def _begin(world: World) -> None:
 
 
 class _Current:
-    """The world that runs, if any: what is said outside of one is said to nobody."""
+    """The world that runs, if any: log lines outside of a world are dropped."""
 
     world: World | None = None
 
@@ -83,33 +83,33 @@ class _Current:
 _CURRENT = _Current()
 
 
-def _say(_logger: object, level: str, fields: MutableMapping[str, Any]) -> str:
+def _log_line(_logger: object, level: str, fields: MutableMapping[str, Any]) -> str:
     if _CURRENT.world is not None:
-        _CURRENT.world.said(level, dict(fields))
+        _CURRENT.world.log_line(level, dict(fields))
     raise structlog.DropEvent
 
 
-class _WatchedTable(dict[tuple[AttemptState, Trigger], AttemptState]):
-    """`payment.core.order.TABLE`, and a note of each pair that is looked up in it, found or not."""
+class _RecordingTable(dict[tuple[AttemptState, Trigger], AttemptState]):
+    """`payment.core.order.TABLE`, which records each pair that is looked up in it, found or not."""
 
     def __getitem__(self, pair: tuple[AttemptState, Trigger]) -> AttemptState:
         if (world := _CURRENT.world) is not None:
-            world.journal.add(Met(world.now_s, world.loop.current.name, *pair))
+            world.journal.add(PairMet(world.now_s, world.loop.current.name, *pair))
         return super().__getitem__(pair)
 
 
 @contextmanager
 def _alone(bound: Any = None) -> Iterator[None]:
-    """The log and the table are this simulation's for as long as it runs."""
+    """The log and the table belong to this simulation while it runs."""
     config, table = structlog.get_config(), core_order.TABLE
     structlog.configure(
-        processors=[_say],
+        processors=[_log_line],
         wrapper_class=bound or _BOUND,
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
     get_logger.cache_clear()
-    core_order.TABLE = _WATCHED
+    core_order.TABLE = _RECORDING_TABLE
     try:
         yield
     finally:
@@ -120,7 +120,7 @@ def _alone(bound: Any = None) -> Iterator[None]:
 
 _BOUND = structlog.make_filtering_bound_logger("info")
 _SILENT = structlog.make_filtering_bound_logger("critical")
-_WATCHED = _WatchedTable(core_order.TABLE)
+_RECORDING_TABLE = _RecordingTable(core_order.TABLE)
 
 
 class _Garbage:
@@ -130,9 +130,9 @@ class _Garbage:
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """No finaliser of a dead world runs while another one lives; between two of them, whatever it says is unheard.
+    """No finaliser of a dead world runs while another world lives; between two worlds its log lines are dropped.
 
-    Who has switched the collector off wants speed, and gets a collection every few worlds; else it is after each.
+    With the collector off, for speed, garbage is collected every `COLLECT_EVERY` worlds; else after each.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -147,7 +147,7 @@ def _no_garbage() -> Iterator[None]:
 
 
 def collect() -> None:
-    """Take the dead worlds away. What is there at the first time is no garbage, and is not looked at again."""
+    """Collect the dead worlds. Objects that exist at the first call are no garbage, and are never visited again."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _args: None
     try:
         with _alone(_SILENT), warnings.catch_warnings(action="ignore"):

@@ -1,7 +1,7 @@
-"""A process's way to the one store: `payment.ports.store.OrderStore` over a `FakeDatabase`, by calls that travel.
+"""A process's connection to the store: `payment.ports.store.OrderStore` over a `FakeDatabase`, by calls that travel.
 
-Reads and writes act at the instant of their arrival. While the store is away nothing is applied: reads raise, writes
-end unknown. What the store applies it tells the journal.
+Reads and writes act at the instant of their arrival. While the store is away it applies nothing: reads raise, writes
+end unknown. The journal gets each write that the store applies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REFUSAL = "not authorized on payment to execute command (Unauthorized, 13)"
 
 
 class SimAccounts:
-    """The account of the store, for one process."""
+    """The Stripe account that the store is bound to, for one process."""
 
     def __init__(self, store: SimStore) -> None:
         self._store = store
@@ -127,7 +127,7 @@ class SimStore:
             nonlocal refused
             if restores != self._world.restores:
                 return None
-            # The driver sends a command once: one that was refused is not carried out by a packet that comes later.
+            # The driver sends a command once: no later packet carries out a command that was refused.
             refused = refused or self._refuses()
             if refused:
                 return reply([Committed.REFUSED for _ in orders])
@@ -159,7 +159,7 @@ class SimStore:
         return self._world.is_on("store refuses writes") or self._world.is_on("store refuses orders")
 
     def _is_away(self) -> bool:
-        """Now: one that comes and goes is away in every second part of its time."""
+        """Whether the store is away now: a store that flaps is away in every second part of its time."""
         flaps = self._world.is_on("store flaps") and int(self._world.now_s / FLAPS_EVERY_S) % 2 == 0
         return flaps or self._world.is_on("store away") or self._world.is_on("store without data")
 

@@ -1,8 +1,8 @@
-"""A process's way to the one Stripe: `payment.ports.cards.CardProcessor` over `FakeStripe`, by calls that travel.
+"""A process's connection to Stripe: `payment.ports.cards.CardProcessor` over `FakeStripe`, by calls that travel.
 
-The account (intents, charges, refunds, answers stored under keys for 24 hours, instruments used once) is the fake's, on
-true time. Here stands what is before it: conditions that last (away, 429, 401) and keys that are in use while a request
-executes; and what customers and operators do at Stripe without us.
+The fake keeps the account (intents, charges, refunds, answers stored under keys for 24 hours, used instruments), on
+true time. This file adds conditions that last (away, 429, 401), keys that are in use while a request executes, and what
+customers and operators do at Stripe without the service.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from tests.simulation.journal import (
     IntentMoved,
     OperatorActed,
     StripeAnswered,
-    StripeAsked,
     StripeCharged,
+    StripeReceived,
     StripeRefunded,
     StripeSent,
 )
@@ -72,22 +72,23 @@ ACCOUNT = StripeAccount("acct_right", False, "the right key")
 OTHER_ACCOUNT = StripeAccount("acct_other", False, "another account's key")
 
 EXECUTION_S = 0.3
-"""About how long Stripe executes a request with a key: for that time its key is in use."""
+"""About how long Stripe executes a request with a key, in seconds: meanwhile its key is in use."""
 DAY_S = 86_400.0
 FAILS_AFTER_S = (2.0, 29 * DAY_S)
-"""When a refund that succeeded fails: banks have 30 days. Early ones as often as late ones."""
+"""When a refund that succeeded fails, in seconds: banks have 30 days. Each order of magnitude is equally likely."""
 BANK_DECIDES_AFTER_S = (0.1, 60 * DAY_S)
-"""How long a dispute is open."""
+"""How long a dispute is open, in seconds."""
 NEVER_DECIDED, DECIDED_ANEW = 0.2, 0.15
-"""How often a bank does not decide within a world's time, and how often it decides anew what we had lost."""
+"""The probabilities that a bank does not decide within a world's time, and that it reverses a dispute that we lost."""
 REFUNDS_UNDONE = 3
-"""So many refunds of a charge may fail before no more is asked for: said here anew, for the code's may be wrong."""
-A_MOMENT_S = 0.001
-"""Clocks are read in whole milliseconds: what happens at a time is looked at just after it."""
+"""After this many refunds of a charge that failed the service asks for no more: stated again, the code's may be
+wrong."""
+CLOCK_STEP_S = 0.001
+"""Clocks are read in whole milliseconds: an event at a time is read just after it."""
 
 
 class SimStripe:
-    """The account, and what the journal learns of it."""
+    """The account, and its entries in the journal."""
 
     def __init__(self, world: World, account: StripeAccount = ACCOUNT) -> None:
         self.account = account
@@ -98,10 +99,10 @@ class SimStripe:
         self._world = world
         self._executing: dict[str, None] = {}
         self.refused: dict[str, Refused] = {}
-        """Keys of which every further request is refused, and how."""
+        """Keys of which every further request is refused, and the refusal."""
         self.coming: list[float] = []
-        """When something happens by itself: a bank decides or returns a refund, an old request lands. Nothing rests
-        before."""
+        """When an event comes by itself: a bank decides or returns a refund, an old request lands. The world is not at
+        rest before."""
 
     def asked(self, call: Call, key: str | None, act: Act[R], reply: Reply[R | NotYet | Unclear]) -> None:
         """A request has arrived."""
@@ -132,7 +133,7 @@ class SimStripe:
             return Obstacle.RATE_LIMITED
         return None
 
-    # ------------------------------------------------------------------------------------------ what the journal learns
+    # -------------------------------------------------------------------------------------------- the journal's entries
 
     def _changed(self, what: Changed) -> None:
         match what:
@@ -149,11 +150,11 @@ class SimStripe:
                 self._disputed(what)
 
     def _refund_changed(self, refund: Refund) -> None:
-        self._tell_refund(refund.id, refund.charge_id, self.accounts.status_of(refund))
+        self._note_refund(refund.id, refund.charge_id, self.accounts.status_of(refund))
         settles_s = (refund.settles_at - self._world.clock.now()).total_seconds()
         if settles_s > 0 and refund.ends != refund.begins:
-            tell = partial(self._tell_refund, refund.id, refund.charge_id)
-            self._comes(settles_s + A_MOMENT_S, lambda: tell(self.accounts.status_of(refund)))
+            note = partial(self._note_refund, refund.id, refund.charge_id)
+            self._comes(settles_s + CLOCK_STEP_S, lambda: note(self.accounts.status_of(refund)))
 
     def _refund_settles_after(self, status: str) -> timedelta:
         if status != "failed":
@@ -161,7 +162,7 @@ class SimStripe:
         return timedelta(seconds=self._spread("refund fails", FAILS_AFTER_S))
 
     def _spread(self, what: str, between: tuple[float, float]) -> float:
-        """Small ones as often as large ones."""
+        """Each order of magnitude is equally likely."""
         least, most = between
         factor: float = (most / least) ** self._world.chances.next(what)
         return round(least * factor, 3)
@@ -180,7 +181,7 @@ class SimStripe:
             self._comes(after_s, lambda: self.accounts.dispute(charge, WON))
 
     def blocks(self, attempt: Attempt) -> bool:
-        """Whether nothing changes about a refund that is blocked: its bank does not decide, or its card is closed."""
+        """Whether nothing changes about a blocked refund: its bank does not decide, or its card is closed."""
         charge = next(each for each in self.accounts.charges if each.id == attempt.charge_id)
         if charge.dispute in (OPEN, LOST) or self.accounts.is_refunded(charge):
             return charge.dispute == OPEN and not self.accounts.is_refunded(charge)
@@ -192,7 +193,7 @@ class SimStripe:
         world.journal.add(IntentMoved(world.now_s, "stripe", intent.id, *about, intent.status, intent.by))
         world.changes += 1
         if intent.status is IntentStatus.PROCESSING:
-            self._comes(PROCESSING_TAKES.total_seconds() + A_MOMENT_S, lambda: self.accounts.settle(intent))
+            self._comes(PROCESSING_TAKES.total_seconds() + CLOCK_STEP_S, lambda: self.accounts.settle(intent))
 
     def _comes(self, after_s: float, act: Callable[[], object]) -> None:
         at_s = self._world.now_s + after_s
@@ -206,11 +207,11 @@ class SimStripe:
         self._world.later(after_s, come)
 
     def charge_later(self, order_id: str, payment_id: str, after_s: float) -> None:
-        """A request that release 0.1.0 sent lands."""
+        """Let a request of release 0.1.0 land later."""
         charge = self.accounts.charge_of_release_0_1_0
         self._comes(after_s, lambda: charge(order_id, payment_id, 1, before.AMOUNT, before.CURRENCY))
 
-    def _tell_refund(self, refund_id: str, charge_id: str, status: str) -> None:
+    def _note_refund(self, refund_id: str, charge_id: str, status: str) -> None:
         self._world.journal.add(StripeRefunded(self._world.now_s, "stripe", refund_id, charge_id, status))
 
     # ---------------------------------------------------------------------------------------------------- the dashboard
@@ -219,7 +220,7 @@ class SimStripe:
         """An operator cancels the last intent that is open."""
         open_ones = [each for each in self.accounts.intents.values() if each.open]
         if open_ones:
-            self._by_hand("cancel", open_ones[-1].order_id, open_ones[-1].id)
+            self._operator_acts("cancel", open_ones[-1].order_id, open_ones[-1].id)
             self.accounts.cancel_by_hand(open_ones[-1].id)
 
     def refund_by_hand(self) -> None:
@@ -227,11 +228,12 @@ class SimStripe:
         charges = [each for each in self.accounts.charges if self.accounts.kept_charges(each.order_id).count(each)]
         charges = [each for each in charges if not self.accounts.is_disputed(each)]
         if charges:
-            self._by_hand("refund", charges[-1].order_id, charges[-1].id)
+            self._operator_acts("refund", charges[-1].order_id, charges[-1].id)
             self.accounts.refund_by_hand(charges[-1].id)
 
     def fail_a_refund_later(self, after_s: float) -> None:
-        """A bank will return a refund. Nothing rests before, whether or not the service waits for it."""
+        """Let a bank return a refund later. The world is not at rest before, whether or not the service waits for
+        it."""
         self._comes(after_s, self.fail_a_refund)
 
     def fail_a_refund(self) -> None:
@@ -247,12 +249,12 @@ class SimStripe:
         if kept:
             self.accounts.dispute(kept[-1], OPEN)
 
-    def _by_hand(self, what: str, order_id: str, name: str) -> None:
+    def _operator_acts(self, what: str, order_id: str, name: str) -> None:
         self._world.journal.add(OperatorActed(self._world.now_s, "operator", what, order_id, name))
 
 
 class About(Struct, frozen=True):
-    """What a call is about, for the journal."""
+    """The subject of a call, for the journal."""
 
     kind: str
     order_id: str
@@ -268,87 +270,88 @@ class SimCards:
         self._world = world
         self._process = process
         self._stripe = world.other_stripe if process.other_key else world.stripe
-        self._books = self._stripe.accounts
+        self._fake = self._stripe.accounts
 
     async def create(self, intent: IntentReference) -> CreateOutcome:
         parts = (intent.amount, intent.currency, intent.order_id, intent.payment_id)
         about = About("create", intent.order_id, intent.key)
-        return await self._call(about, repr(parts), lambda *fails: self._books.create(intent, *fails))
+        return await self._call(about, repr(parts), lambda *fails: self._fake.create(intent, *fails))
 
     async def confirm(self, request: ConfirmIntent, intent_id: str) -> ConfirmOutcome:
         parts = (intent_id, request.attempt, request.authentication.possible, request.instrument.value)
         key = confirm_key(request, intent_id)
         about = About("confirm", request.order_id, key, request.attempt, intent_id)
-        return await self._call(about, repr(parts), lambda *fails: self._books.confirm(request, intent_id, *fails))
+        return await self._call(about, repr(parts), lambda *fails: self._fake.confirm(request, intent_id, *fails))
 
     async def retrieve(self, intent_id: str) -> RetrieveOutcome:
         about = About("retrieve", self._order_of(intent_id), intent_id=intent_id)
-        return await self._look(about, lambda: self._books.retrieve(intent_id))
+        return await self._find(about, lambda: self._fake.retrieve(intent_id))
 
     async def cancel(self, intent_id: str) -> CancelOutcome:
         def act(fails_before: bool, fails_after: bool) -> CancelOutcome:
             if fails_before:
                 return Unclear("a 500")
-            done = self._books.cancel(intent_id)
+            done = self._fake.cancel(intent_id)
             return Unclear("a 500") if fails_after else done
 
         about = About("cancel", self._order_of(intent_id), intent_id=intent_id)
         return await self._call(about, intent_id, act)
 
     async def list_charges(self, order_id: str, payment_id: str) -> ListOutcome:
-        return await self._look(About("list", order_id), lambda: self._books.list_charges(order_id, payment_id))
+        return await self._find(About("list", order_id), lambda: self._fake.list_charges(order_id, payment_id))
 
     async def refund(self, request: RefundCharge) -> RefundOutcome:
         parts = (request.charge_id, request.payment_id, request.attempt)
         about = About("refund", request.order_id, request.key, request.attempt)
-        return await self._call(about, repr(parts), lambda *fails: self._books.refund(request, *fails))
+        return await self._call(about, repr(parts), lambda *fails: self._fake.refund(request, *fails))
 
     async def find_refund(self, charge_id: str) -> FindRefundOutcome:
-        order_id = next((each.order_id for each in self._books.charges if each.id == charge_id), "")
-        return await self._look(About("find_refund", order_id), lambda: self._books.find_refund(charge_id))
+        order_id = next((each.order_id for each in self._fake.charges if each.id == charge_id), "")
+        return await self._find(About("find_refund", order_id), lambda: self._fake.find_refund(charge_id))
 
     async def recheck_refund(self, request: RecheckRefund) -> FindRefundOutcome:
-        return await self._look(About("find_refund", request.order_id), lambda: self._books.recheck_refund(request))
+        return await self._find(About("find_refund", request.order_id), lambda: self._fake.recheck_refund(request))
 
     async def check(self) -> StripeAccount | NotYet | Unclear:
-        return await self._look(About("check", ""), lambda: self._stripe.account)
+        return await self._find(About("check", ""), lambda: self._stripe.account)
 
     async def check_permission(self, permission: Permission) -> NotYet | Unclear | None:
-        """Those that no charge needs are always there: to ask for them costs a simulation, and shows nothing."""
+        """Permissions that no charge needs are always there: to check them costs a simulation, and shows nothing."""
         if permission.value not in ("create", "confirm"):
             return None
 
-        def look() -> NotYet | None:
+        def find() -> NotYet | None:
             refused = self._world.is_on(f"stripe {permission.value} forbidden")
             return NotYet(Obstacle.KEY_REFUSED, "a restricted key") if refused else None
 
-        return await self._look(About("permission", ""), look)
+        return await self._find(About("permission", ""), find)
 
     async def close(self) -> None:
         return
 
     def _order_of(self, intent_id: str) -> str:
-        intent = self._books.intents.get(intent_id)
+        intent = self._fake.intents.get(intent_id)
         return intent.order_id if intent is not None else ""
 
     def _refuse(self, call: Call, key: str) -> None:
-        """What Stripe refuses once for its parameters it refuses always, but not once it has done it."""
+        """Stripe always refuses a request that it refused once for its parameters, but not once it has carried it
+        out."""
         stripe = self._stripe
         if key in stripe.refused:
             call.answer = stripe.refused[key]
         elif call.refuses_later:
             stripe.refused[key] = Refused(RefusalReason.TOKEN_USED, "You cannot use a Stripe token more than once")
         elif isinstance(call.answer, Refused):
-            if any(each.made_by.key == key for each in self._books.intents.values()):
+            if any(each.made_by.key == key for each in self._fake.intents.values()):
                 call.answer = None
             else:
                 stripe.refused[key] = call.answer
 
-    async def _look(self, about: About, look: Callable[[], R]) -> R | NotYet | Unclear:
-        """A look-up has no key: a 500 is only a 500."""
+    async def _find(self, about: About, find: Callable[[], R]) -> R | NotYet | Unclear:
+        """A retrieval has no key: a 500 is only a 500."""
 
         def act(fails_before: bool, fails_after: bool) -> R | Unclear:
-            return Unclear("a 500") if fails_before or fails_after else look()
+            return Unclear("a 500") if fails_before or fails_after else find()
 
         return await self._call(about, about.intent_id or about.order_id, act)
 
@@ -364,7 +367,7 @@ class SimCards:
             world.journal.add(StripeSent(world.now_s, name, kind, key, *where))
 
         def arrived(reply: Reply[R | NotYet | Unclear]) -> None:
-            world.journal.add(StripeAsked(world.now_s, name, kind, key, fingerprint, about.order_id))
+            world.journal.add(StripeReceived(world.now_s, name, kind, key, fingerprint, about.order_id))
             self._stripe.asked(call, key, act, reply)
 
         def lost() -> Unclear:
@@ -377,6 +380,6 @@ class SimCards:
 
 
 def instrument_of(value: str) -> Instrument:
-    """The instrument of this value: its prefix says its kind."""
+    """The instrument of this value: the prefix gives its kind."""
     kind = next(kind for kind, prefix in PREFIXES.items() if value.startswith(prefix))
     return Instrument(kind, value)

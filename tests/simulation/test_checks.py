@@ -1,4 +1,4 @@
-"""Every check catches what it is there for: one wrong is planted by hand in a journal in which all laws hold."""
+"""Every check catches its breach: each test plants one breach in a journal in which all laws hold."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from msgspec import structs
 
 from payment.core.messages import IntentStatus
 from payment.core.order import AttemptState, IntentState, Order, OrderStatus, Trigger
-from tests.simulation import laws_of_money, laws_of_paper, laws_of_the_store
+from tests.simulation import laws_of_documents, laws_of_money, laws_of_the_store
 from tests.simulation.checks import REST_CHECKS, STEP_CHECKS, judge
 from tests.simulation.journal import (
     Acked,
-    Awake,
+    ChargeAnswered,
+    ChargePosted,
     DeadLetterKept,
+    EventRejected,
     Exited,
+    FaultStruck,
     IntentMoved,
-    Met,
-    Pressed,
+    LineLogged,
+    PairMet,
     Readiness,
-    Refused,
-    Replied,
-    Said,
+    StayedReachable,
     Stored,
     StripeAnswered,
-    StripeAsked,
     StripeCharged,
+    StripeReceived,
     StripeRefunded,
     StripeSent,
-    Struck,
     Wrote,
 )
 from tests.simulation.planted import (
@@ -58,15 +58,15 @@ def paid(order_id: str) -> Callable[[object], bool]:
     return lambda entry: getattr(entry, "order_id", None) == order_id
 
 
-def is_confirm(entry: StripeAsked | StripeSent | StripeAnswered) -> bool:
+def is_confirm(entry: StripeReceived | StripeSent | StripeAnswered) -> bool:
     return entry.kind == "confirm" and entry.order_id == "o1"
 
 
-def is_create(entry: StripeAsked | StripeSent | StripeAnswered) -> bool:
+def is_create(entry: StripeReceived | StripeSent | StripeAnswered) -> bool:
     return entry.kind == "create" and entry.order_id == "o1"
 
 
-def is_refund(entry: StripeAsked | StripeSent) -> bool:
+def is_refund(entry: StripeReceived | StripeSent) -> bool:
     return entry.kind == "refund"
 
 
@@ -79,7 +79,7 @@ def state_of_o1(state: AttemptState) -> Callable[[Order], bool]:
 
 
 def rewritten(journal: Journal, **fields: object) -> Journal:
-    """With the last document of o1 written once more."""
+    """The journal with the last document of o1 written once more."""
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Wrote) and entry.order.id == "o1")
     entry = of_kind(Wrote, journal[number])
     order = structs.replace(entry.order, rev=entry.order.rev + 1, **fields)
@@ -88,7 +88,7 @@ def rewritten(journal: Journal, **fields: object) -> Journal:
 
 
 def second_attempt(journal: Journal) -> Journal:
-    """With another attempt on o1, which is paid."""
+    """The journal with another attempt on o1, which is paid."""
     number = max(n for n, entry in enumerate(journal) if isinstance(entry, Wrote) and entry.order.id == "o1")
     order = of_kind(Wrote, journal[number]).order
     confirming = AttemptState.CONFIRMING
@@ -98,7 +98,7 @@ def second_attempt(journal: Journal) -> Journal:
 
 
 def misnumbered(order: Order) -> Order:
-    """With its only attempt called the fifth."""
+    """The order with its only attempt numbered as the fifth."""
     assert order.payment is not None
     attempt = structs.replace(order.payment.attempts[0], number=5)
     return structs.replace(order, payment=structs.replace(order.payment, attempts=(attempt,)))
@@ -113,13 +113,13 @@ def only_created_again(order: Order) -> Order:
 
 
 def late(journal: Journal) -> Journal:
-    """With the confirm of o1 sent a day after its attempt began."""
+    """The journal with the confirm of o1 sent a day after its attempt began."""
     number = at(journal, StripeSent, is_confirm)
     return changed(journal, StripeSent, is_confirm, at_s=journal[number].at_s + DAY_S)
 
 
 def taken_over(journal: Journal) -> Journal:
-    """With the confirm of o1 held by another process, which sends it."""
+    """The journal with the confirm of o1 held by another process, which sends it."""
     number = at(journal, StripeSent, is_confirm)
     entry = first(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))
     task = present(present(entry.order.intent).task)
@@ -130,7 +130,7 @@ def taken_over(journal: Journal) -> Journal:
 
 
 def cancel_sent(journal: Journal) -> Journal:
-    """With a cancel of o1's intent sent in place of its confirm."""
+    """The journal with a cancel of o1's intent sent in place of its confirm."""
     number = at(journal, StripeSent, is_confirm)
     journal[number] = structs.replace(journal[number], kind="cancel")
     return journal
@@ -148,7 +148,7 @@ def renamed(order: Order) -> Order:
     return structs.replace(order, payment=structs.replace(present(order.payment), id="another"))
 
 
-def looked_at_later(order: Order) -> Order:
+def retrieved_later(order: Order) -> Order:
     task = present(present(order.intent).task)
     return with_intent(order, task=structs.replace(task, due=task.due + timedelta(hours=1)))
 
@@ -158,16 +158,16 @@ def expired_earlier(order: Order) -> Order:
 
 
 def failed_and_awaited(journal: Journal) -> Journal:
-    """With five looks at o5 that say that its customer has failed."""
+    """The journal with five retrievals of o5 that show that its customer has failed."""
     number = at(journal, StripeAnswered, lambda entry: entry.kind == "retrieve" and entry.order_id == "o5")
     outcome = of_kind(StripeAnswered, journal[number]).outcome.replace("requires_action", "requires_payment_method")
     return [*journal[:number], *[structs.replace(journal[number], outcome=outcome)] * 5, *journal[number + 1 :]]
 
 
 def another_intent(journal: Journal) -> Journal:
-    """With another intent of o1, which was confirmed and is open, before its confirm is sent."""
+    """The journal with another intent of o1, which was confirmed and is open, before its confirm is sent."""
     number = at(journal, StripeSent, is_confirm)
-    asked = journal[at(journal, StripeAsked, is_confirm)]
+    asked = journal[at(journal, StripeReceived, is_confirm)]
     moved = journal[at(journal, IntentMoved, paid("o1"))]
     journal.insert(number, structs.replace(asked, key="confirm-pi_9-1"))
     journal.insert(number, structs.replace(moved, intent_id="pi_9", status=IntentStatus.REQUIRES_ACTION))
@@ -175,9 +175,9 @@ def another_intent(journal: Journal) -> Journal:
 
 
 def awake_too_long(journal: Journal) -> Journal:
-    """With o1 confirming when all has been reachable for long."""
+    """The journal with o1 confirming when all has been reachable for long."""
     number = at(journal, Wrote, lambda entry: state_of_o1(AttemptState.CONFIRMING)(entry.order))
-    return [*journal[: number + 1], Awake(40.0, "world", 30.0), *journal[number + 1 :]]
+    return [*journal[: number + 1], StayedReachable(40.0, "world", 30.0), *journal[number + 1 :]]
 
 
 def given_back(order: Order) -> bool:
@@ -185,7 +185,7 @@ def given_back(order: Order) -> bool:
 
 
 def refund_fails(journal: Journal) -> Journal:
-    """With the refund of o2 returned by its bank, at the very end."""
+    """The journal with the refund of o2 returned by its bank, at the very end."""
     return [*journal[:-1], structs.replace(journal[at(journal, StripeRefunded)], status="failed"), journal[-1]]
 
 
@@ -206,19 +206,19 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: written(j, state_of_o1(AttemptState.PAID), misnumbered),
     ),
     "an order makes deciding raise": (
-        "no exception",
-        lambda j: [*j[:-1], Said(j[-1].at_s, "p1", "error", "order_set_aside", {"order_id": "o1"}), j[-1]],
+        "no unexpected exception",
+        lambda j: [*j[:-1], LineLogged(j[-1].at_s, "p1", "error", "order_set_aside", {"order_id": "o1"}), j[-1]],
     ),
     "a cancelled order is revived": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, lambda o: o.cancelled and o.rev > 5, only_created_again),
     ),
     "an attempt's card changes": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, state_of_o1(AttemptState.PAID), lambda o: with_attempt(o, 1, token_hash="another")),
     ),
     "the intent's id changes": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, id="pi_9")),
     ),
     "a create's key is drawn": (
@@ -230,24 +230,24 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 2, renamed),
     ),
     "an intent is open again": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, lambda o: o.id == "o1" and o.rev == 4, lambda o: with_intent(o, state=IntentState.OPEN)),
     ),
     "a secret that was out is not any more": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, lambda o: o.id == "o5" and o.rev == 5, lambda o: with_intent(o, exposed=False)),
     ),
     "the next intent begins while the last one is open": (
         "the next intent begins only",
         lambda j: written(j, lambda o: o.id == "o5" and o.rev == 5, lambda o: with_intent(o, number=2)),
     ),
-    "an exposed intent is not watched": (
+    "an exposed intent is not rechecked": (
         "an open intent whose secret is out",
         lambda j: written(j, awaits, lambda o: with_intent(o, task=None)),
     ),
-    "an awaiting intent is looked at in an hour": (
+    "an awaiting intent is retrieved in an hour": (
         "an intent that awaits its customer",
-        lambda j: written(j, awaits, looked_at_later),
+        lambda j: written(j, awaits, retrieved_later),
     ),
     "a customer is awaited on a cancelled order": (
         "no attempt begins to await",
@@ -265,7 +265,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         ),
     ),
     "the payment's id changes": (
-        "what is absorbing",
+        "absorbing states stay",
         lambda j: written(j, state_of_o1(AttemptState.PAID), renamed),
     ),
     "an attempt begins on a paid order": ("a new attempt begins only", second_attempt),
@@ -273,7 +273,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "due is there exactly",
         lambda j: written(j, state_of_o1(AttemptState.CONFIRMING), lambda o: structs.replace(o, due=None)),
     ),
-    "an unsettled attempt is nobody's": (
+    "an unsettled attempt has no task": (
         "due is there exactly",
         lambda j: written(
             j, state_of_o1(AttemptState.CONFIRMING), lambda o: structs.replace(with_intent(o, task=None), due=None)
@@ -285,14 +285,14 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     ),
     "a pair outside the table is met": (
         "no pair of state and trigger",
-        lambda j: [*j[:9], Met(1.0, "p1", AttemptState.PAID, Trigger.FAILED), *j[9:]],
+        lambda j: [*j[:9], PairMet(1.0, "p1", AttemptState.PAID, Trigger.FAILED), *j[9:]],
     ),
     "an ack comes before its write": (
         "no ack before",
         lambda j: earlier(j, Acked, lambda e: e.subject == "order:cancelled", at(j, Stored, on("order:cancelled")) + 1),
     ),
     "a poison is acknowledged and not kept": ("no ack before", lambda j: without(j, DeadLetterKept)),
-    "a good event is buried": (
+    "a good event becomes a dead letter": (
         "only what can't be applied",
         lambda j: [
             *j[:-1],
@@ -313,39 +313,47 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: without(j, Stored, lambda e: e.subject == "payment:created" and b'"o2"' in e.data),
     ),
     "an actor crashes by itself": (
-        "no exception",
-        lambda j: [*j[:9], Said(1.0, "p1", "error", "actor_crashed", {"exception": "KeyError"}), *j[9:]],
+        "no unexpected exception",
+        lambda j: [*j[:9], LineLogged(1.0, "p1", "error", "actor_crashed", {"exception": "KeyError"}), *j[9:]],
     ),
-    "an exception is caught by nobody": (
-        "no exception",
-        lambda j: [*j[:9], Said(1.0, "p1", "critical", "uncaught_exception", {}), *j[9:]],
+    "an exception is not caught": (
+        "no unexpected exception",
+        lambda j: [*j[:9], LineLogged(1.0, "p1", "critical", "uncaught_exception", {}), *j[9:]],
     ),
-    "readiness is wrong of the store": (
+    "readiness is wrong about the store": (
         "readiness is wrong",
         lambda j: [*j[:9], Readiness(1.0, "p1", "store refuses writes", up=True), *j[9:]],
     ),
     "an outage is a storm of lines": (
         "an outage of the store is a few lines",
-        lambda j: [*j[:9], *[Said(1.0, "p1", "warning", "dependency_lost", {"dependency": "mongodb"})] * 7, *j[9:]],
+        lambda j: [
+            *j[:9],
+            *[LineLogged(1.0, "p1", "warning", "dependency_lost", {"dependency": "mongodb"})] * 7,
+            *j[9:],
+        ],
     ),
     "a commit fails in a storm of lines": (
         "an outage of the store is a few lines",
         lambda j: [
             *j[:9],
-            *[Said(1.0, "p1", "warning", "commit_unknown", {"order_id": "o1", "reason": "no majority"})] * 3,
+            *[LineLogged(1.0, "p1", "warning", "commit_unknown", {"order_id": "o1", "reason": "no majority"})] * 3,
             *j[9:],
         ],
     ),
     "a commit fails and no line says why": (
         "an outage of the store is a few lines",
-        lambda j: [*j[:9], Said(1.0, "p1", "warning", "commit_refused", {"order_id": "o1", "reason": ""}), *j[9:]],
-    ),
-    "what was refused is called unknown": (
-        "who is refused by the store",
         lambda j: [
-            Struck(0.1, "world", "store refuses writes", ("F52",), ""),
-            Pressed(0.1, "c1", 99, "o9", "u1", "tok_visa", "p1"),
-            Replied(0.2, "c1", 99, "o9", "u1", "tok_visa", 503, UNKNOWN_OUTCOME, 2),
+            *j[:9],
+            LineLogged(1.0, "p1", "warning", "commit_refused", {"order_id": "o1", "reason": ""}),
+            *j[9:],
+        ],
+    ),
+    "a refused write is answered as unknown": (
+        "a request that the store refuses",
+        lambda j: [
+            FaultStruck(0.1, "world", "store refuses writes", ("F52",), ""),
+            ChargePosted(0.1, "c1", 99, "o9", "u1", "tok_visa", "p1"),
+            ChargeAnswered(0.2, "c1", 99, "o9", "u1", "tok_visa", 503, UNKNOWN_OUTCOME, 2),
             *j,
         ],
     ),
@@ -370,7 +378,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "no request to Stripe before",
         lambda j: earlier(j, StripeSent, is_refund, at(j, Stored, on("order:cancelled"))),
     ),
-    "a confirm is taken over without a look": ("a process that takes a confirm over", taken_over),
+    "a confirm is taken over without a retrieval": ("a process that takes a confirm over", taken_over),
     "an old create is sent without a list": (
         "a create whose key may be forgotten",
         lambda j: changed(j, StripeSent, is_create, at_s=DAY_S),
@@ -382,18 +390,18 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
     "an intent is confirmed beside another": ("an intent is confirmed only", another_intent),
     "a key is sent with other parameters": (
         "no key with two parameter sets",
-        lambda j: twice(j, StripeAsked, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
+        lambda j: twice(j, StripeReceived, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
     ),
     "another amount is asked for": (
-        "what is asked of Stripe",
-        lambda j: changed(j, StripeAsked, is_create, fingerprint="(1, 'usd', 'o1', 'p')"),
+        "a request to Stripe has",
+        lambda j: changed(j, StripeReceived, is_create, fingerprint="(1, 'usd', 'o1', 'p')"),
     ),
     "another card is asked for": (
-        "what is asked of Stripe",
-        lambda j: changed(j, StripeAsked, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
+        "a request to Stripe has",
+        lambda j: changed(j, StripeReceived, is_confirm, fingerprint="('pi_1', 1, False, 'tok_amex')"),
     ),
     "Stripe complains of a key": (
-        "Stripe never says",
+        "Stripe never answers",
         lambda j: changed(j, StripeAnswered, is_confirm, outcome="Unclear('other parameters for the key')"),
     ),
     "a key is sent after its time": ("no key is confirmed after", late),
@@ -418,9 +426,13 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "L1: no second charge",
         lambda j: twice(j, StripeCharged, paid("o4"), charge_id="ch_9", intent_id="pi_9"),
     ),
-    "a refusal of the bus is not said": (
-        "what the bus refuses",
-        lambda j: [*j[:9], *(Refused(j[8].at_s + late_s, "p1", "payment:created") for late_s in (0.0, 11.0)), *j[9:]],
+    "a rejection by the bus is not logged": (
+        "a rejection by the bus",
+        lambda j: [
+            *j[:9],
+            *(EventRejected(j[8].at_s + late_s, "p1", "payment:created") for late_s in (0.0, 11.0)),
+            *j[9:],
+        ],
     ),
     "an outcome stays unknown": ("no unknown outcome is older", awake_too_long),
     "a secret is out at rest, and its intent open": (
@@ -428,7 +440,7 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         lambda j: without(j, IntentMoved, intent_of("o5", IntentStatus.CANCELED)),
     ),
     "another amount is charged": ("what is charged", lambda j: changed(j, StripeCharged, paid("o1"), amount=1)),
-    "what was never charged is given back": (
+    "a charge that was never made is given back": (
         "a refund only for",
         lambda j: changed(j, StripeRefunded, lambda _: True, charge_id="ch_77"),
     ),
@@ -443,15 +455,15 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         ),
     ),
     "two charges are kept at rest": ("L1: an order keeps", charged_again),
-    "the store knows nothing of a charge": ("L1: the documents say", charged_again),
-    "a charge is never announced": ("L2: whoever", lambda j: without(j, Stored, on("payment:created"))),
+    "the store knows nothing of a charge": ("L1: the documents agree", charged_again),
+    "a charge is never announced": ("L2: each charged customer", lambda j: without(j, Stored, on("payment:created"))),
     "the kept charge is never announced": ("L2: a kept charge's", lambda j: without(j, Stored, on("payment:created"))),
-    "a payment without a charge is announced": ("L2: nobody else", lambda j: without(j, StripeCharged, paid("o1"))),
+    "a payment without a charge is announced": ("L2: no other order", lambda j: without(j, StripeCharged, paid("o1"))),
     "a cancelled order keeps its money": ("L3: a cancelled order", lambda j: without(j, StripeRefunded)),
-    "a refund is never announced": ("L3: how the giving back", lambda j: without(j, Stored, on("payment:refunded"))),
-    "a refund fails, and nobody hears of it": ("L3: how the giving back", refund_fails),
+    "a refund is never announced": ("L3: the last status", lambda j: without(j, Stored, on("payment:refunded"))),
+    "a refund fails, and no event announces it": ("L3: the last status", refund_fails),
     "a refund fails, and the money is kept": ("L3: a cancelled order", refund_fails),
-    "a refund fails, and the store calls it done": ("L1: the documents say", refund_fails),
+    "a refund fails, and the store holds it as done": ("L1: the documents agree", refund_fails),
     "a refund that was never announced is announced as failed": (
         "payment:refunded after payment:created (F21), and before",
         lambda j: changed(j, Stored, on("payment:refunded"), subject="payment:refund_failed"),
@@ -460,12 +472,12 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
         "no event on the bus",
         lambda j: twice(j, Stored, on("payment:refunded"), data=OTHER_REFUND),
     ),
-    "what was given back is not rechecked": (
-        "what was given back is rechecked",
+    "a charge that was given back is not rechecked": (
+        "a charge that was given back is rechecked",
         lambda j: written(j, given_back, lambda o: structs.replace(with_attempt(o, 1, recheck=None), recheck=None)),
     ),
     "a recheck is in no index": (
-        "what was given back is rechecked",
+        "a charge that was given back is rechecked",
         lambda j: written(j, given_back, lambda o: structs.replace(o, recheck=None)),
     ),
     "an event is lost": (
@@ -498,26 +510,26 @@ PLANTED: dict[str, tuple[str, Callable[[Journal], Journal]]] = {
 }
 
 
-def test_every_law_holds_in_the_journal_that_wrongs_are_planted_in() -> None:
-    """Else a test below would catch anything."""
+def test_every_law_holds_in_the_journal_before_planting() -> None:
+    """If the journal broke a law already, the tests below would prove nothing."""
     assert judge(good()) is None
 
 
 @pytest.mark.parametrize(("law", "plant"), PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_wrong_is_caught(law: str, plant: Callable[[Journal], Journal]) -> None:
-    """By the law that it breaks, whatever else it breaks beside it."""
+def test_a_planted_breach_is_caught(law: str, plant: Callable[[Journal], Journal]) -> None:
+    """The check of the breached law catches it, whatever other laws the journal breaks."""
     assert any(each.startswith(law) for each in broken(plant(good())))
 
 
 def test_a_world_that_never_rests_breaks_a_law() -> None:
-    """L4: the kernel's own complaint is a violation."""
+    """L4: a world that never came to rest is a violation."""
     found = judge(good(), "o1 is due")
     assert found is not None
     assert "o1 is due" in str(found)
 
 
-def test_no_check_is_without_a_planted_wrong() -> None:
-    """A check that nothing shows to fail is none. History has tests of its own."""
+def test_every_check_has_a_planted_breach() -> None:
+    """A check that no planted journal breaks proves nothing. History has tests of its own."""
     laws = {law for checks in STEP_CHECKS.values() for law, check in checks if check.__module__ in ELSEWHERE_NOT}
     laws |= {law for law, check in REST_CHECKS if check.__module__ in ELSEWHERE_NOT}
     planted = [law for law, _ in PLANTED.values()]
@@ -525,8 +537,8 @@ def test_no_check_is_without_a_planted_wrong() -> None:
 
 
 ELSEWHERE_NOT = {
-    *(module.__name__ for module in (laws_of_paper, laws_of_money, laws_of_the_store)),
+    *(module.__name__ for module in (laws_of_documents, laws_of_money, laws_of_the_store)),
     "tests.simulation.laws_at_rest",
 }
-DENIED = "L4: whoever was told that a card was not charged keeps his money (F15)"
-"""Planted in test_history.py, for it is about what was told."""
+DENIED = "L4: a card that an answer calls not charged pays for nothing (F15)"
+"""Planted in test_history.py, because it is about answers."""

@@ -56,8 +56,8 @@ def test_time_jumps_to_the_next_timer_and_timers_keep_their_order() -> None:
     assert scene.log == ["1 world first", "1 world second", "3 world late"]
 
 
-def test_without_anything_to_wait_for_the_loop_says_so() -> None:
-    """A world that can't go on is no world at rest."""
+def test_a_loop_with_nothing_to_run_ends_before_its_limit() -> None:
+    """A world that can't go on is not at rest."""
     scene = Scene()
     assert not scene.run(lambda: None)
 
@@ -94,7 +94,7 @@ def test_a_dead_owner_never_runs_on_not_even_its_finally_blocks() -> None:
 
 
 def test_a_paused_owner_goes_on_when_it_wakes_with_its_timers_late() -> None:
-    """F34: what should have run meanwhile runs then, in order."""
+    """F34: handles that were due meanwhile run then, in order."""
     scene = Scene()
     owner = Owner("p1")
 
@@ -110,8 +110,8 @@ def test_a_paused_owner_goes_on_when_it_wakes_with_its_timers_late() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_strike_comes_after_so_many_handles_and_before_the_next(count: int) -> None:
-    """So a process can be killed between any two steps of its code."""
+def test_a_strike_comes_after_its_count_of_handles_and_before_the_next(count: int) -> None:
+    """A process can be killed between any two steps of its code."""
     scene = Scene()
     owner = Owner("p1")
 
@@ -126,7 +126,7 @@ def test_a_strike_comes_after_so_many_handles_and_before_the_next(count: int) ->
 
 
 def test_turns_of_owners_are_drawn_and_each_keeps_its_own_order() -> None:
-    """Another seed, another interleaving; the same seed, the same."""
+    """Another seed gives another interleaving; the same seed gives the same one."""
 
     def order(seed: int) -> list[str]:
         scene = Scene(seed)
@@ -148,13 +148,13 @@ def test_turns_of_owners_are_drawn_and_each_keeps_its_own_order() -> None:
 
 
 def test_an_error_of_the_world_itself_ends_the_run() -> None:
-    """A bug of the simulation is never taken for one of the service."""
+    """A bug of the simulation never counts as one of the service."""
     scene = Scene()
     with pytest.raises(ZeroDivisionError):
         scene.run(lambda: scene.loop.call_soon(lambda: 1 // 0))  # type: ignore[arg-type]
 
 
-def test_an_error_of_an_owner_s_callback_is_told_and_the_world_goes_on() -> None:
+def test_an_error_of_an_owner_s_callback_is_reported_and_the_world_goes_on() -> None:
     """As asyncio would log it."""
     scene = Scene()
 
@@ -167,7 +167,7 @@ def test_an_error_of_an_owner_s_callback_is_told_and_the_world_goes_on() -> None
 
 
 def test_a_coroutine_runs_to_its_end_as_on_any_loop() -> None:
-    """In virtual time: a test of a simulated port takes no time of its own."""
+    """In virtual time: a test of a simulated port takes no real time."""
     loop = VirtualLoop(random.Random(1).random, lambda _: None)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         assert runner.run(asyncio.sleep(86_400.0, "done")) == "done"
@@ -175,7 +175,7 @@ def test_a_coroutine_runs_to_its_end_as_on_any_loop() -> None:
 
 
 def test_a_coroutine_that_waits_for_nothing_fails_instead_of_hanging() -> None:
-    """And so does one beside which the world's own code breaks down."""
+    """So does a coroutine beside which the world's own code raises."""
 
     async def beside_an_error() -> None:
         asyncio.get_running_loop().call_soon(lambda: 1 // 0)
@@ -189,8 +189,8 @@ def test_a_coroutine_that_waits_for_nothing_fails_instead_of_hanging() -> None:
 
 
 @pytest.mark.parametrize("spinners", [1, 2])
-def test_who_never_waits_ends_the_run_instead_of_hanging_it(spinners: int) -> None:
-    """A loop without a wait would keep time from passing for ever, alone or together with another one."""
+def test_an_owner_that_never_waits_ends_the_run_instead_of_hanging_it(spinners: int) -> None:
+    """A loop without a wait would stop time for ever, alone or together with another one."""
     scene = Scene()
 
     async def spin() -> None:

@@ -1,4 +1,4 @@
-"""Shrinking finds a small plan by itself, and never another story."""
+"""Shrinking finds a small plan by itself, and never one that breaks another law."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def big() -> Plan:
     return structs.replace(PLAN, processes=3, strikes=(*strikes[:7], GUILTY, *strikes[7:]))
 
 
-def test_what_has_no_part_in_it_is_taken_away() -> None:
-    """One strike and one order are left of twenty-one and three, and none of what else could go."""
+def test_parts_without_effect_are_removed() -> None:
+    """One strike of twenty-one and one order of three are left, and nothing else that could go."""
 
     def fails(plan: Plan) -> bool:
         return GUILTY in plan.strikes and plan.processes >= 2 and any(order.id == "o2" for order in plan.orders)
@@ -38,7 +38,7 @@ def test_a_plan_that_can_lose_nothing_stays() -> None:
 
 
 def test_tries_are_bounded() -> None:
-    """However large the plan, and however readily it gets smaller."""
+    """However large the plan is, and however easily it shrinks."""
     tried: list[Plan] = []
 
     def fails(plan: Plan) -> bool:
@@ -50,7 +50,7 @@ def test_tries_are_bounded() -> None:
 
 
 def test_shrinking_is_the_same_every_time() -> None:
-    """So the smallest transcript of a seed is one, whoever asks for it."""
+    """A seed has one smallest transcript, on every run."""
 
     def fails(plan: Plan) -> bool:
         return len(plan.strikes) >= 3

@@ -1,4 +1,4 @@
-"""Whole worlds: the same seed is the same world to the byte, everywhere; and what single strikes do to a process."""
+"""Whole worlds: one seed is one world to the byte, everywhere; and the effect of single strikes on a process."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.simulation.draw import draw
 from tests.simulation.frozen import frozen
 from tests.simulation.journal import (
     AnyEntry,
+    BankPageVisited,
+    ChargeAnswered,
     Exited,
     IntentMoved,
     Killed,
+    LineLogged,
     OperatorActed,
     Paused,
-    Replied,
-    Restored,
-    Rests,
-    Said,
+    RestChanged,
     Started,
     Stopping,
     Stored,
+    StoreRestored,
     StripeCharged,
     StripeRefunded,
     StripeSent,
-    WentToBank,
     Woken,
     Wrote,
 )
@@ -51,12 +51,12 @@ print([simulate(int(seed)).digest for seed in sys.argv[1:]])
 
 def paused_for_a_day() -> Plan:
     """F34: a process stands for 24 h with the answer of a create in flight, made ahead of the first request. When all
-    wake, another one's create brings another intent, for Stripe has forgotten the key."""
-    press = PressPlan(0.499, "c1a", "u2", "ctoken_threeDSecureRequired_a", 0.3, retries=2, looks=1, client="sdk")
+    wake, another process's create brings another intent, because Stripe has forgotten the key."""
+    press = PressPlan(0.499, "c1a", "u2", "ctoken_threeDSecureRequired_a", 0.3, retries=2, reads=1, client="sdk")
     order = OrderPlan("o1", "u2", 20.0, "usd", 240 * HOUR_S, (EventPlan(0.172, "created"),), (press,))
-    night = Strike("nobody runs for hours", at_s=0.231, for_s=87_206.987, amount=1.0)
+    halt = Strike("no process runs for hours", at_s=0.231, for_s=87_206.987, amount=1.0)
     stop = Strike("SIGTERM", at_s=0.644, who="p1")
-    return Plan(60_207, 3, (order,), (stop, night), (), ends_s=87_207.518, prepare=True)
+    return Plan(60_207, 3, (order,), (stop, halt), (), ends_s=87_207.518, prepare=True)
 
 
 def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = None, patience_s: float = 9.0) -> Plan:
@@ -67,7 +67,7 @@ def one_order(*strikes: Strike, processes: int = 1, cancelled_s: float | None = 
 
 
 def asked_by_the_bank(bank: str, *strikes: Strike, cancelled_s: float | None = None, after_s: float = 1.0) -> Plan:
-    """One order, and a card whose bank wants the customer."""
+    """One order, and a card whose bank requires authentication."""
     plan = one_order(*strikes, cancelled_s=cancelled_s)
     press = replace(
         plan.orders[0].presses[0], token="tok_threeDSecureRequired", client="sdk", bank=bank, bank_after_s=after_s
@@ -84,10 +84,10 @@ def names(journal: list[AnyEntry], *kinds: type[AnyEntry]) -> list[str]:
 
 
 def statuses(journal: list[AnyEntry]) -> list[int]:
-    return [entry.status for entry in journal if isinstance(entry, Replied)]
+    return [entry.status for entry in journal if isinstance(entry, ChargeAnswered)]
 
 
-def test_an_undisturbed_order_is_paid_and_told() -> None:
+def test_an_undisturbed_order_is_paid_and_announced() -> None:
     """Created, pressed, charged, published: through the real actors and aiohttp's own server protocol."""
     outcome = simulate(7, one_order())
     assert outcome.trouble is None
@@ -115,8 +115,8 @@ def test_killed_some_handles_after_a_charge_left_it_charges_once(handles: int) -
     assert statuses(outcome.journal)[-1] in (200, 201)
 
 
-def test_a_paused_process_wakes_with_its_work_in_its_hands() -> None:
-    """F34: meanwhile another one took over; one charge is kept."""
+def test_a_paused_process_wakes_with_its_effects_in_flight() -> None:
+    """F34: meanwhile another process took over; one charge is kept."""
     strike = Strike("process paused", on="stripe.confirm", nth=1, for_s=70.0, amount=2.0)
     outcome = simulate(7, one_order(strike, processes=2))
     assert outcome.trouble is None
@@ -124,7 +124,7 @@ def test_a_paused_process_wakes_with_its_work_in_its_hands() -> None:
     assert len(of(outcome.journal, StripeCharged)) == 1
 
 
-def test_a_process_that_is_told_to_stop_exits_with_0_and_is_started_again() -> None:
+def test_a_process_exits_with_0_on_sigterm_and_is_started_again() -> None:
     """F33."""
     outcome = simulate(7, one_order(Strike("SIGTERM", at_s=1.2, who="p1")))
     assert names(outcome.journal, Stopping, Exited, Started) == ["Started", "Stopping", "Exited", "Started"]
@@ -132,18 +132,18 @@ def test_a_process_that_is_told_to_stop_exits_with_0_and_is_started_again() -> N
     assert statuses(outcome.journal)[-1] in (200, 201)
 
 
-def test_nobody_runs_for_a_day_and_keys_grow_old_within_no_time() -> None:
-    """F17: an idle day is jumped over."""
+def test_an_idle_day_ages_keys_and_costs_no_time() -> None:
+    """F17: the world skips an idle day."""
     lost = Strike("request to Stripe lost", on="stripe.confirm", nth=1)
-    night = Strike("nobody runs for hours", at_s=2.0, for_s=86_400.0)
-    outcome = simulate(7, replace(one_order(lost, night), ends_s=86_405.0))
+    halt = Strike("no process runs for hours", at_s=2.0, for_s=86_400.0)
+    outcome = simulate(7, replace(one_order(lost, halt), ends_s=86_405.0))
     assert outcome.trouble is None
-    assert outcome.journal[-1] == Rests(outcome.journal[-1].at_s, "world", True)
+    assert outcome.journal[-1] == RestChanged(outcome.journal[-1].at_s, "world", True)
     assert outcome.journal[-1].at_s > 86_400.0
 
 
 def test_a_seed_is_the_same_world_twice_to_the_byte() -> None:
-    """Whatever ran before it in the same process."""
+    """Also after other worlds in the same process."""
     once = [simulate(seed).digest for seed in SEEDS_TWICE]
     again = [simulate(seed).digest for seed in reversed(SEEDS_TWICE)]
     assert again == once[::-1]
@@ -151,21 +151,21 @@ def test_a_seed_is_the_same_world_twice_to_the_byte() -> None:
 
 @pytest.mark.slow
 def test_a_seed_is_the_same_world_in_every_process_whatever_its_hash_seed() -> None:
-    """No order of a set, no address, no wall time gets into a journal."""
+    """A journal holds no order of a set, no address, no wall time."""
     command = [sys.executable, "-c", DIGESTS, *map(str, (*range(30), 37, 523))]  # the last two have differed
-    said = [
+    output = [
         subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": hash_seed}, capture_output=True, check=True).stdout
         for hash_seed in ("1", "2")
     ]
-    assert said[0] == said[1]
+    assert output[0] == output[1]
 
 
-def test_a_traceback_in_a_journal_does_not_say_where_the_code_lies() -> None:
+def test_a_traceback_in_a_journal_does_not_show_the_codes_folder() -> None:
     """A copy in another folder gives the same bytes."""
     hang = Strike("actor hangs", on="stripe.confirm", nth=1)
-    said = str(of(simulate(7, one_order(hang)).journal, Said))
-    assert 'File "payment/actors/runtime/supervisor.py"' in said
-    assert str(Path(__file__).parents[2]) not in said
+    output = str(of(simulate(7, one_order(hang)).journal, LineLogged))
+    assert 'File "payment/actors/runtime/supervisor.py"' in output
+    assert str(Path(__file__).parents[2]) not in output
 
 
 def test_a_plan_can_be_written_down_and_read_again() -> None:
@@ -176,15 +176,15 @@ def test_a_plan_can_be_written_down_and_read_again() -> None:
 
 
 def test_a_plan_of_its_own_gives_the_world_of_its_seed() -> None:
-    """What the shrinker starts from is what the seed ran."""
+    """The shrinker starts from the plan that the seed ran."""
     assert simulate(5, draw(5)).digest == simulate(5).digest
 
 
 def test_a_customer_who_authenticates_pays() -> None:
-    """F45: 202 with the secret, the bank's page, and then the same request is told that it is paid."""
+    """F45: 202 with the secret, the bank's page, and then the same request is answered as paid."""
     outcome = simulate(7, asked_by_the_bank("completes"))
     assert outcome.trouble is None
-    assert [entry.completes for entry in outcome.journal if isinstance(entry, WentToBank)] == [True]
+    assert [entry.completes for entry in outcome.journal if isinstance(entry, BankPageVisited)] == [True]
     assert len(of(outcome.journal, StripeCharged)) == 1
     assert statuses(outcome.journal)[0] == 202
     assert statuses(outcome.journal)[-1] in (200, 201)
@@ -193,32 +193,32 @@ def test_a_customer_who_authenticates_pays() -> None:
 def test_a_customer_who_comes_after_the_cancel_pays_nothing() -> None:
     """F46: the intent is canceled by then."""
     outcome = simulate(7, asked_by_the_bank("completes", cancelled_s=3.0, after_s=30.0))
-    assert [entry.status for entry in outcome.journal if isinstance(entry, WentToBank)] == [IntentStatus.CANCELED]
+    assert [entry.status for entry in outcome.journal if isinstance(entry, BankPageVisited)] == [IntentStatus.CANCELED]
     assert of(outcome.journal, StripeCharged) == []
 
 
 def test_a_browser_that_confirms_by_the_secret_pays_the_order() -> None:
-    """F45: with another card than the one that was asked with; it is announced as any payment."""
+    """F45: with another card than the first; the payment is announced as any other."""
     outcome = simulate(7, asked_by_the_bank("fails, another card"))
     assert [entry.by for entry in outcome.journal if isinstance(entry, StripeCharged)] == [BROWSER]
     assert [entry.subject for entry in outcome.journal if isinstance(entry, Stored)][-1] == "payment:created"
 
 
 def test_a_database_that_is_put_back_charges_no_second_time() -> None:
-    """F47: the order is there again, unpaid; the customer asks again, and Stripe gives the same intent back."""
+    """F47: the order is there again, unpaid; the customer repeats the request, and Stripe returns the same intent."""
     plan = one_order(Strike("database restored", at_s=0.9, for_s=3.0))
     again = replace(plan.orders[0].presses[0], at_s=5.0, customer="c2")
     plan = replace(plan, orders=(replace(plan.orders[0], presses=(*plan.orders[0].presses, again)),))
     outcome = simulate(7, plan)
     assert outcome.trouble is None
-    assert len(of(outcome.journal, Restored)) == 1
+    assert len(of(outcome.journal, StoreRestored)) == 1
     assert len(of(outcome.journal, StripeCharged)) == 1
     assert len({entry.intent_id for entry in outcome.journal if isinstance(entry, IntentMoved)}) == 1
     assert statuses(outcome.journal)[-1] in (200, 201)
 
 
 @pytest.mark.parametrize(("charged_s", "charges"), [(0.01, 1), (3_600.0, 1), (-1.0, 0)])
-def test_what_release_0_1_0_left_behind_is_looked_for(charged_s: float, charges: int) -> None:
+def test_a_charge_that_release_0_1_0_left_behind_is_found_or_closed(charged_s: float, charges: int) -> None:
     """Its charge is found, or it is closed after 25 hours; meanwhile the order can't be paid again."""
     plan = one_order()
     order = replace(plan.orders[0], price=20.0, left_behind_s=charged_s, expires_in_s=864_000.0, events=())
@@ -230,7 +230,7 @@ def test_what_release_0_1_0_left_behind_is_looked_for(charged_s: float, charges:
 
 
 def test_an_operator_cancels_an_intent() -> None:
-    """F49: the customer is declined at the next look, and can pay with another card."""
+    """F49: the customer is declined at the next retrieval, and can pay with another card."""
     outcome = simulate(
         7, asked_by_the_bank("", Strike("intent cancelled in the dashboard", on="stripe.confirm", nth=1, amount=1.0))
     )
@@ -239,7 +239,7 @@ def test_an_operator_cancels_an_intent() -> None:
 
 
 def test_of_two_intents_that_a_forgotten_key_made_one_is_confirmed() -> None:
-    """F34, L1: whichever the document took first. The other one is never confirmed, by any process."""
+    """F34, L1: the document takes one of them. No process ever confirms the other."""
     outcome = simulate(60_207, paused_for_a_day())
     assert verdict(outcome) is None
     made = {entry.intent_id for entry in outcome.journal if isinstance(entry, IntentMoved)}
@@ -248,7 +248,7 @@ def test_of_two_intents_that_a_forgotten_key_made_one_is_confirmed() -> None:
     assert len({entry.intent_id for entry in confirms}) == 1
 
 
-def test_what_is_frozen_names_nothing_of_the_code() -> None:
+def test_frozen_lines_have_no_names_of_the_code() -> None:
     """Two runs write the same lines, one for each entry, and no line holds a class's or a fault's name."""
     lines = list(frozen([3, 4]))
     assert lines == list(frozen([3, 4]))

@@ -1,4 +1,4 @@
-"""The simulation as it is run: seeds pass, a planted wrong is found, made small and told, and the reach is held to."""
+"""The simulation as it is run: seeds pass, a planted bug is found, shrunk and reported, and the reach is enforced."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from payment.core.money import minor_units
 from payment.core.order import TABLE
 from tests.simulation.__main__ import main
 from tests.simulation.faults import FAULTS
-from tests.simulation.journal import Killed, Met, StripeCharged
+from tests.simulation.journal import Killed, PairMet, StripeCharged
 from tests.simulation.planted import at, good
 from tests.simulation.reach import ALL_ROWS, ELSEWHERE, UNMET_PAIRS, Reach, last_report
-from tests.simulation.rows import EXPRESSED, MOMENTS, rows_met
+from tests.simulation.rows import EXPRESSED, ROW_CHECKS, rows_met
 from tests.simulation.runner import reported, run_chunk, run_seeds, smallest, verdict
 from tests.simulation.simulate import simulate
 
 SEEDS = 60
 GROUPS = ("rows", "faults", "states", "pairs")
-"""What a report counts, in the order of the fields of `Reach`."""
+"""The groups of a report, in the order of the fields of `Reach`."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,13 +47,13 @@ def test_a_run_of_workers_counts_every_seed(capsys: pytest.CaptureFixture[str]) 
 
 @contextmanager
 def prices_are_a_cent_too_high() -> Iterator[None]:
-    """A planted wrong, in whatever imports it from here on."""
+    """A planted bug, in all code that imports it from here on."""
     with mock.patch.object(events, "minor_units", lambda price, currency: minor_units(price, currency) + 1):
         yield
 
 
 @pytest.mark.slow
-def test_a_planted_wrong_is_found_made_small_and_told() -> None:
+def test_a_planted_bug_is_found_shrunk_and_reported() -> None:
     """The smallest plan breaks the same law, and its transcript shows where."""
     with prices_are_a_cent_too_high():
         seed, violation = next((seed, each) for seed in range(50) if (each := verdict(simulate(seed))) is not None)
@@ -78,7 +78,7 @@ def test_a_replay_prints_the_same_bytes(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_row_is_expressed_or_covered_elsewhere() -> None:
-    """F01 to F49: each has a moment in the journal, or a reason and a test that names it."""
+    """F01 to F49: each row has a check of the journal, or a reason and a test that names it."""
     assert set(EXPRESSED) | set(ELSEWHERE) == set(ALL_ROWS)
     assert not set(EXPRESSED) & set(ELSEWHERE)
     for name, (reason, test) in ELSEWHERE.items():
@@ -86,18 +86,18 @@ def test_every_row_is_expressed_or_covered_elsewhere() -> None:
         assert name in (ROOT / test).read_text()
 
 
-def test_every_moment_says_when_it_is() -> None:
-    """The report's reader finds how a row is met."""
-    assert all(moment.__doc__ for moments in MOMENTS.values() for _, moment in moments)
+def test_every_row_check_has_a_docstring() -> None:
+    """The docstring tells the report's reader how a row is met."""
+    assert all(check.__doc__ for checks in ROW_CHECKS.values() for _, check in checks)
 
 
-def test_faults_name_rows_that_there_are() -> None:
-    """A fault that exercises nothing of the table has no place."""
+def test_faults_name_rows_of_the_table() -> None:
+    """A fault that exercises no row of the table has no purpose."""
     assert all(fault.rows and set(fault.rows) <= set(ALL_ROWS) for fault in FAULTS.values())
 
 
-def test_a_row_is_met_where_its_moment_was() -> None:
-    """F05: a kill after the charge and before the write of it; a kill before or after that is none."""
+def test_a_row_is_met_where_its_check_holds() -> None:
+    """F05: a kill after the charge and before its write; an earlier or a later kill is none."""
     journal = good()
     charged = at(journal, StripeCharged, lambda entry: entry.order_id == "o1")
     kill = Killed(journal[charged].at_s, "p1")
@@ -107,7 +107,7 @@ def test_a_row_is_met_where_its_moment_was() -> None:
     assert "F04" in rows_met([*journal[: at(journal, StripeCharged) - 2], kill])
 
 
-def test_what_is_never_met_fails_a_run() -> None:
+def test_a_row_fault_or_state_that_is_never_met_fails_a_run() -> None:
     """Rows, faults, states and pairs that should be met are named."""
     unmet = Reach().unmet(FAULTS)
     assert "row F05" in unmet
@@ -116,8 +116,8 @@ def test_what_is_never_met_fails_a_run() -> None:
     assert len([each for each in unmet if each.startswith("pair")]) == len(TABLE) - len(UNMET_PAIRS)
 
 
-def test_what_is_rare_is_not_asked_of_a_short_run() -> None:
-    """A run is asked for what the last report lets it expect ten times, and for what no report has met yet."""
+def test_a_short_run_need_not_meet_what_is_rare() -> None:
+    """A run must meet what the last report lets it expect ten times, and what no report has met yet."""
     report = Reach().as_report()
     report["seeds"] = 20_000
     report["rows"] |= {"F05": 40, "F06": 39}
@@ -146,11 +146,13 @@ def test_the_report_counts_rows_states_and_pairs() -> None:
     assert report["rows"]["F21"] == 2
     assert report["rows"]["F05"] == 0
     assert len(report["pairs"]) == len(TABLE)
-    assert report["states"]["charging"] == 2 * sum(isinstance(e, Met) and e.state.value == "charging" for e in good())
+    assert report["states"]["charging"] == 2 * sum(
+        isinstance(e, PairMet) and e.state.value == "charging" for e in good()
+    )
 
 
 def test_unmet_pairs_stand_in_the_table_and_have_a_reason() -> None:
-    """Nobody excuses a pair that the table does not have, nor without saying why."""
+    """An excuse names a pair that the table has, and gives a reason."""
     assert set(UNMET_PAIRS) <= set(TABLE)
     assert all(UNMET_PAIRS.values())
 

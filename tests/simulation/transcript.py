@@ -1,4 +1,4 @@
-"""A schedule as people read it: who said what to whom, in virtual time, one line for each entry of its journal.
+"""A schedule for readers: what each actor of the world did, in virtual time, one line for each entry of its journal.
 
 It is a function of the journal alone, so a replay prints it again to the byte. Must never cut off what a violation is
 about. Change together with: `journal`.
@@ -13,39 +13,39 @@ from tests.simulation.checks import Violation
 from tests.simulation.journal import (
     Acked,
     AnyEntry,
-    Awake,
     BankDecided,
+    BankPageVisited,
+    ChargeAnswered,
+    ChargePosted,
     ConfirmedInBrowser,
     DeadLetterKept,
     Delivered,
-    Edited,
+    DocumentCorrupted,
+    EventRejected,
     Exited,
+    FaultStruck,
     IntentMoved,
     Killed,
-    Looked,
-    Met,
+    LineLogged,
     OperatorActed,
+    PairMet,
     Paused,
+    PaymentRead,
+    PaymentRequested,
     Postponed,
-    Pressed,
     Readiness,
-    Refused,
-    Replied,
-    Restored,
-    Rests,
-    Said,
-    Saw,
+    RequestFailed,
+    RestChanged,
     Started,
+    StayedReachable,
     Stopping,
     Stored,
+    StoreRestored,
     StripeAnswered,
-    StripeAsked,
     StripeCharged,
+    StripeReceived,
     StripeRefunded,
     StripeSent,
-    Struck,
-    Unanswered,
-    WentToBank,
     Woken,
     Wrote,
 )
@@ -53,11 +53,12 @@ from tests.simulation.plan import Plan, encoded
 
 RULE = "-" * 100
 SHORT_CHARS = 400
-"""Longest value of a log field that is shown: a traceback's end says more than its beginning."""
+"""The longest value of a log field that is shown whole, in characters: a traceback's end says more than its
+beginning."""
 
 
 def transcript(plan: Plan, journal: Iterable[AnyEntry], violation: Violation | None) -> str:
-    """The whole schedule: its plan, its lines, and what is wrong with it."""
+    """The whole schedule: its plan, its lines, and the violation."""
     lines = [f"seed {plan.seed}, {plan.processes} processes", *_planned(plan), RULE, *_lines(journal, violation)]
     verdict = f"VIOLATION {violation}" if violation else "Every law held."
     return "\n".join([*lines, RULE, verdict, f"plan {encoded(plan).decode()}", ""])
@@ -73,29 +74,29 @@ def _planned(plan: Plan) -> Iterator[str]:
 
 def _lines(journal: Iterable[AnyEntry], violation: Violation | None) -> Iterator[str]:
     for index, entry in enumerate(journal):
-        if isinstance(entry, Met):
+        if isinstance(entry, PairMet):
             continue
-        yield f"{entry.at_s:14.6f}  {entry.who:<7} {_said(entry)}"
+        yield f"{entry.at_s:14.6f}  {entry.who:<7} {_text_of(entry)}"
         if violation is not None and violation.index == index:
             yield f"{'':14}  ======> {violation}"
 
 
-def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a function should be, and flat
+def _text_of(entry: AnyEntry) -> str:  # one line for each type: longer than a function should be, and flat
     match entry:
         case Wrote():
             return f"the store holds {_order(entry.order)}" + (", its answer is lost" if entry.lost_answer else "")
-        case Restored():
-            return "THE STORE IS PUT BACK: " + (" | ".join(_order(order) for order in entry.orders) or "it is empty")
-        case Edited():
-            return f"EDITS the document of {entry.order_id}: it is no order any more"
+        case StoreRestored():
+            return "THE STORE IS RESTORED: " + (" | ".join(_order(order) for order in entry.orders) or "it is empty")
+        case DocumentCorrupted():
+            return f"EDITS the document of {entry.order_id}: it is corrupt"
         case DeadLetterKept():
             return f"the store keeps the dead letter {entry.identity}: {entry.error}"
         case StripeSent():
             return f"sends to Stripe: {entry.kind} {entry.order_id} {entry.key or ''}".rstrip()
-        case StripeAsked():
+        case StripeReceived():
             return f"arrives at Stripe: {entry.kind} {entry.order_id} {entry.key or ''} {entry.fingerprint}".rstrip()
         case StripeAnswered():
-            return f"hears of {entry.kind} {entry.order_id} {entry.key or ''}: {entry.outcome}"
+            return f"gets the outcome of {entry.kind} {entry.order_id} {entry.key or ''}: {entry.outcome}"
         case StripeCharged():
             done = "CHARGES" if entry.succeeded else "declines"
             return f"{done} {entry.amount} {entry.currency} for {entry.order_id}: {entry.charge_id}, by {entry.by}"
@@ -108,8 +109,8 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
         case BankDecided():
             return f"DISPUTES {entry.charge_id}: {entry.status}"
         case OperatorActed():
-            return f"does by hand: {entry.what} {entry.id} of {entry.order_id}"
-        case WentToBank():
+            return f"acts in the dashboard: {entry.what} {entry.id} of {entry.order_id}"
+        case BankPageVisited():
             how = "completes" if entry.completes else "fails"
             return f"{how} the bank's page for {entry.intent_id} of {entry.order_id}: {entry.status.value}"
         case ConfirmedInBrowser():
@@ -121,25 +122,25 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return f"is delivered {entry.subject} {entry.sequence}, time {entry.nth}"
         case Acked():
             return f"acknowledges {entry.subject} {entry.sequence}" + (", which is lost" if entry.lost else "")
-        case Refused():
+        case EventRejected():
             return f"publishes; the bus refuses: {entry.subject}"
         case Postponed():
             return f"wants {entry.subject} {entry.sequence} again in {entry.delay_s:g} s"
-        case Pressed():
+        case ChargePosted():
             return (
                 f"POST {entry.request_no} to {entry.process}: pay {entry.order_id} with {entry.token} as {entry.user}"
                 + (", who can authenticate" if entry.authenticates else "")
             )
-        case Replied():
+        case ChargeAnswered():
             later = f", Retry-After {entry.retry_after_s}" if entry.retry_after_s is not None else ""
-            return f"is told on POST {entry.request_no}: {entry.status}{later} {_text(entry.body)}"
-        case Unanswered():
-            return f"hears nothing on request {entry.request_no}: {entry.reason}"
-        case Looked():
+            return f"gets on POST {entry.request_no}: {entry.status}{later} {_text(entry.body)}"
+        case RequestFailed():
+            return f"gets no answer to request {entry.request_no}: {entry.reason}"
+        case PaymentRequested():
             by = entry.payment_id or f"of {entry.order_id}"
             return f"GET {entry.request_no} to {entry.process}: payment {by} as {entry.user}"
-        case Saw():
-            return f"sees on GET {entry.request_no}: {entry.status} {_text(entry.body)}"
+        case PaymentRead():
+            return f"gets on GET {entry.request_no}: {entry.status} {_text(entry.body)}"
         case Started():
             return f"starts, for the {entry.incarnation}. time"
         case Killed():
@@ -152,17 +153,17 @@ def _said(entry: AnyEntry) -> str:  # one line for each type: longer than a func
             return "gets SIGTERM"
         case Exited():
             return f"exits with {entry.code}"
-        case Said():
+        case LineLogged():
             return f"log {entry.level} {entry.event} {_fields(entry.fields)}".rstrip()
         case Readiness():
-            return f"says that the store is {'up' if entry.up else 'down'}: {entry.condition}"
-        case Met():
+            return f"reports that the store is {'up' if entry.up else 'down'}: {entry.condition}"
+        case PairMet():
             return f"decides: {entry.state.value} + {entry.trigger.value}"
-        case Struck():
+        case FaultStruck():
             return f"*** {entry.fault} ({', '.join(entry.rows)}): {entry.detail}"
-        case Rests():
-            return "all is at rest" if entry.done else "faults are off; things come to rest"
-        case Awake():
+        case RestChanged():
+            return "all is at rest" if entry.done else "faults are off; the world comes to rest"
+        case StayedReachable():
             return f"all has been reachable for {entry.for_s:g} s"
 
 
@@ -184,7 +185,7 @@ def _order(order: Order) -> str:
 
 
 def _task(task: Task | None) -> str:
-    return f" [{task.kind.value} of {task.holder or 'nobody'}, due {task.due:%d. %H:%M:%S}]" if task else ""
+    return f" [{task.kind.value} of {task.holder or 'no process'}, due {task.due:%d. %H:%M:%S}]" if task else ""
 
 
 def _text(data: bytes) -> str:

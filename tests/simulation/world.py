@@ -1,8 +1,8 @@
 """One world: one store, one Stripe, one bus, the processes, the customers and the orders service, on one virtual clock.
 
-It carries a plan out and knows nothing of right or wrong: that is for the checks, on the journal. Everything that it
-does is a function of the plan. Faults act through its few verbs: conditions that last (`switch_on`), strikes at a
-call or at a time, and what can be done to a process.
+It carries a plan out and judges nothing: the checks judge, by the journal. All that it does is a function of the plan.
+Faults act through its few methods: conditions that last (`switch_on`), strikes at a call or at a time, and operations
+on a process.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.simulation import before
 from tests.simulation.bus import SimBus
 from tests.simulation.calls import Call, Carrier, Surprise
 from tests.simulation.clock import Chances, SimClock
-from tests.simulation.customers import Errand
+from tests.simulation.customers import Customer
 from tests.simulation.edits import Edits
 from tests.simulation.events import payload, subject_of
 from tests.simulation.faults import FAULTS
 from tests.simulation.faults_of_the_store import NOTICED_WITHIN_S
-from tests.simulation.journal import Journal, Readiness, Restored, Said, Struck, Wrote
+from tests.simulation.journal import FaultStruck, Journal, LineLogged, Readiness, StoreRestored, Wrote
 from tests.simulation.loop import START_S, Ready, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.plan import EventPlan, OrderPlan, Plan, Strike
@@ -36,18 +36,18 @@ from tests.simulation.stripe import OTHER_ACCOUNT, SimStripe
 from tests.support.fakes.store import FakeDatabase
 
 OTHER_KEY = "key of another account"
-"""The fault in which a process has one: the database belongs to the right account from the beginning then."""
+"""The fault that gives a process such a key: the database then belongs to the right account from the beginning."""
 ACK_WAIT_S = 8.0
-"""How long the bus waits for an ack. The contract asks for 5 s or more."""
+"""How long the bus waits for an ack, in seconds. The contract asks for 5 s or more."""
 RESTART_AFTER_S = 0.5
-"""How soon the platform starts a process again that has ended by itself."""
+"""How soon the platform restarts a process that has ended by itself, in seconds."""
 ADDRESS = re.compile(r"0x[0-9a-f]{4,}")
 FOLDER = re.compile(r'File "[^"]*/(?=(?:payment|tests|asyncio|aiohttp)/)')
-"""Where the code lies is no part of a world: a copy of it elsewhere runs the same one."""
+"""The location of the code is no part of a world: a copy elsewhere runs the same one."""
 
 
 class World:
-    """Everything there is, on a loop of its own or on one that runs already."""
+    """The whole world, on a loop of its own or on one that runs already."""
 
     def __init__(self, plan: Plan, loop: VirtualLoop | None = None) -> None:
         self.plan = plan
@@ -65,17 +65,17 @@ class World:
         self.network = Network(self.loop, self.chances)
         self.carrier = Carrier(self.loop, self.chances.latency_s)
         self.processes = [Process(self, f"p{number + 1}") for number in range(plan.processes)]
-        self.errands = [Errand(self, order, press) for order in plan.orders for press in order.presses]
+        self.customers = [Customer(self, order, press) for order in plan.orders for press in order.presses]
         self.edits = Edits(self)
         self.at_rest = False
-        self._night_ends_s = 0.0
-        self.night = False
-        """Nobody runs, whoever would start or wake."""
+        self._halt_ends_s = 0.0
+        self.halted = False
+        """No process runs, and none starts or wakes."""
         self.restores = 0
-        """How often the store was put back: what was sent to it before is lost."""
+        """How often the store was restored: requests sent to it before are lost."""
         self._backup: tuple[dict[str, bytes], dict[str, DeadLetter]] = ({}, {})
         self.changes = 0
-        """Counts what matters: while it stands still, nothing happens."""
+        """Counts relevant changes: while the count stays, nothing happens."""
         self._conditions: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._armed: defaultdict[tuple[str, int], list[Strike]] = defaultdict(list)
@@ -86,13 +86,13 @@ class World:
         return round(self.loop.time() - START_S, 6)
 
     def later(self, seconds: float, act: Callable[..., object], *args: object) -> Ready:
-        """Do something in the world's own name."""
+        """Do something in the world's context."""
         return self.loop.call_later(seconds, act, *args, context=self.loop.world.context)
 
     # -------------------------------------------------------------------------------------------------- the plan begins
 
     def begin(self) -> None:
-        """Start all that the plan says. Called in the world's own name."""
+        """Start all that the plan contains. Called in the world's context."""
         for strike in self.plan.strikes:
             if strike.on:
                 self._armed[strike.on, strike.nth].append(strike)
@@ -107,8 +107,8 @@ class World:
                 self._leave_behind(order, order.left_behind_s)
             for event in order.events:
                 self.later(event.at_s, self._publish, order, event)
-        for errand, at_s in zip(self.errands, self._press_times(), strict=True):
-            self.later(at_s, errand.begin)
+        for customer, at_s in zip(self.customers, self._press_times(), strict=True):
+            self.later(at_s, customer.begin)
 
     def _leave_behind(self, plan: OrderPlan, charged_at_s: float) -> None:
         """An order that release 0.1.0 was charging when it ended."""
@@ -134,7 +134,7 @@ class World:
     # ------------------------------------------------------------------------------------------------------- the faults
 
     def happens(self, hook: str, process: Process) -> Call:
-        """A call is made: count it, and let strike what was planned for this one."""
+        """Count a call, and let the strikes that were planned for it strike."""
         nth = self._counts[hook] = self._counts[hook] + 1
         call = Call(hook, process, nth)
         if hook not in QUIET:
@@ -153,7 +153,7 @@ class World:
         fault = FAULTS[strike.fault]
         where = f"{strike.on} {strike.nth}" if strike.on else strike.who
         detail = f"{where} for {strike.for_s:g} s, {strike.amount:g}".strip()
-        self.journal.add(Struck(self.now_s, "world", fault.name, fault.rows, detail))
+        self.journal.add(FaultStruck(self.now_s, "world", fault.name, fault.rows, detail))
         self.changes += 1
         fault.do(self, strike, call)
 
@@ -177,8 +177,8 @@ class World:
             if condition == "bus away" and not self.is_on(condition):
                 self.bus.come_back()
 
-    def look_at_readiness(self, condition: str) -> None:
-        """Note what each process says of the store that has met a condition since it last looked, for ten seconds."""
+    def note_readiness(self, condition: str) -> None:
+        """Record what each process's readiness reports of a store that has met a condition for ten seconds."""
         if self.at_rest or not self.is_on(condition):
             return
         for process in self.processes:
@@ -187,32 +187,32 @@ class World:
                 up = process.service.health.is_up(Dependency.MONGODB)
                 self.journal.add(Readiness(self.now_s, process.name, condition, up))
 
-    def nobody_runs(self, for_s: float, *, paused: bool) -> None:
-        """Every process stands, or is killed, and those that are to start or wake meanwhile do so in the morning."""
-        self._night_ends_s = max(self._night_ends_s, self.now_s + for_s)
-        self.night = True
+    def halt_all(self, for_s: float, *, paused: bool) -> None:
+        """Pause or kill every process. Processes that are to start or wake meanwhile do so at the end."""
+        self._halt_ends_s = max(self._halt_ends_s, self.now_s + for_s)
+        self.halted = True
         for process in self.processes:
             (process.pause if paused else process.kill)()
-        self.later(for_s, self._morning)
+        self.later(for_s, self._halt_over)
 
-    def _morning(self) -> None:
-        """Of two nights that overlap the longer one counts."""
-        if self.now_s < self._night_ends_s:
+    def _halt_over(self) -> None:
+        """End the halt: of two halts that overlap the longer one counts."""
+        if self.now_s < self._halt_ends_s:
             return
-        self.night = False
+        self.halted = False
         for process in self.processes:
             process.wake()
             process.start()
 
     def take_a_backup(self) -> None:
-        """Note what the store holds now: `put_back` brings it back."""
+        """Keep what the store holds now: `put_back` restores it."""
         documents = self.database.documents | self.edits.as_before()
         self._backup = (documents, dict(self.database.dead_letters))
 
     def put_back(self) -> None:
-        """Every process is stopped, the store is put back to its backup, and the processes are started again (F47).
+        """Stop every process, restore the store to its backup, and start the processes again (F47).
 
-        What was on its way to the store is lost: a server that is being restored takes nothing.
+        Requests on their way to the store are lost: a server that is being restored accepts nothing.
         """
         for process in self.processes:
             process.kill()
@@ -221,16 +221,16 @@ class World:
         self.edits.forgotten()
         self.restores += 1
         self.changes += 1
-        self.journal.add(Restored(self.now_s, "world", tuple(self.orders())))
+        self.journal.add(StoreRestored(self.now_s, "world", tuple(self.orders())))
         for process in self.processes:
             self.later(RESTART_AFTER_S, process.start)
 
     def faults_off(self) -> None:
-        """From here on everything is reachable, and every process runs by a right clock."""
+        """Switch all faults off: everything is reachable, and every process runs by a right clock."""
         self.at_rest = True
         self._armed.clear()
         self._conditions.clear()
-        self.night = False
+        self.halted = False
         self.bus.come_back()
         for process in self.processes:
             process.clock.offset *= 0
@@ -248,13 +248,13 @@ class World:
             return self.named(strike.who)
         return call.process if call is not None else None
 
-    # ------------------------------------------------------------------------------------------------ what others ask
+    # -------------------------------------------------------------------------------------------------------- queries
 
     def named(self, name: str) -> Process | None:
         return next((each for each in self.processes if each.name == name), None)
 
     def some_process(self) -> str:
-        """Where the router sends the next request."""
+        """The process that the router sends the next request to."""
         return self.processes[int(self.chances.next("router") * len(self.processes))].name
 
     def next_request(self) -> int:
@@ -266,11 +266,11 @@ class World:
         self.journal.add(entry)
 
     def exited(self, process: Process) -> None:
-        """The platform starts it again."""
+        """Restart the process, as the platform does."""
         self.later(RESTART_AFTER_S, process.start)
 
     def orders(self) -> list[Order]:
-        """All orders that are stored, but for those whose documents were edited."""
+        """All stored orders, but for those whose documents were edited."""
         return [order for order in self.database.orders() if not self.edits.is_corrupt(order.id)]
 
     def orders_due(self) -> list[Order]:
@@ -278,22 +278,24 @@ class World:
 
     # ---------------------------------------------------------------------------------------------------------- the log
 
-    def said(self, level: str, fields: dict[str, Any]) -> None:
-        """A line of a process's log."""
+    def log_line(self, level: str, fields: dict[str, Any]) -> None:
+        """Record a line of a process's log."""
         event = str(fields.pop("event", ""))
         error = fields.pop("exc_info", None)
         plain = {name: value if type(value) in PLAIN else str(value) for name, value in fields.items()}
         if isinstance(error, BaseException):
             plain["exception"] = reported(error)
-        self.journal.add(Said(self.now_s, self.loop.current.name, level, event, plain))
+        self.journal.add(LineLogged(self.now_s, self.loop.current.name, level, event, plain))
 
     def uncaught(self, context: dict[str, Any], name: str | None = None) -> None:
-        """What asyncio would have printed."""
+        """Record what asyncio would have printed."""
         fields: dict[str, Any] = {"message": ADDRESS.sub("0x", str(context.get("message", "")))}
         error = context.get("exception")
         if error is not None:
             fields["exception"] = reported(error)
-        self.journal.add(Said(self.now_s, name or self.loop.current.name, "critical", "uncaught_exception", fields))
+        self.journal.add(
+            LineLogged(self.now_s, name or self.loop.current.name, "critical", "uncaught_exception", fields)
+        )
 
 
 PLAIN = (str, int, float, bool, type(None))
@@ -314,7 +316,7 @@ QUIET = frozenset(
 
 
 def reported(error: BaseException) -> str:
-    """An exception with its traceback; of one that the simulation itself raised its words do."""
+    """An exception with its traceback; an exception of the simulation itself by its message."""
     if isinstance(error, Surprise):
         return f"Surprise: {error}"
     text = FOLDER.sub('File "', "".join(traceback.format_exception(error)))

@@ -1,7 +1,7 @@
-"""Orders for the core's tests, made as the world makes them: by giving `decide` one message after another.
+"""Orders for the core's tests, made as the service makes them: `decide` gets one message after another.
 
-A `Story` is one order, a clock that is moved by hand, and two processes. It holds every step to what must be true of
-all of them (`checks.check_step`), so each test that tells a story tests that too.
+A `Story` is one order, a clock that the test moves, and two processes. Each step must pass `checks.check_step`, so each
+test that uses a story tests that too.
 """
 
 import json
@@ -65,7 +65,7 @@ PAYMENT = payment_id_of(GROUP, ORDER)
 A, A_AGAIN, B = "web-1#run1", "web-1#run2", "web-2#run1"
 VERSION, NEWER_VERSION = "2026-01-01", "2027-01-01"
 EXPIRES = T0 + timedelta(days=10)
-"""Far enough off for a key to grow old first; a test about expiry passes its own."""
+"""Far enough off that a key grows old first; a test about expiry passes its own."""
 
 BROWSER = Authentication(use_stripe_sdk=True)
 REQUIRES_ACTION = IntentStatus.REQUIRES_ACTION
@@ -76,20 +76,20 @@ OPEN = [status for status in IntentStatus if status not in (IntentStatus.SUCCEED
 """Statuses in which an intent is not settled."""
 
 DOCUMENTS: dict[str, Any] = json.loads((Path(__file__).parent / "documents_0_1_0.json").read_text())["documents"]
-"""Orders as release 0.1.0 stored them, by what has happened to them."""
+"""Orders as release 0.1.0 stored them, by their histories."""
 
 E = TypeVar("E")
 
 
 def present(value: E | None) -> E:
-    """A value that the test counts on, where the type says that it may be missing."""
+    """Returns a value that the test needs, where its type allows None."""
     if value is None:
         raise AssertionError("the value is None, and the test needs it")
     return value
 
 
 def of_kind(kind: type[E], value: object) -> E:
-    """A value that the test knows to be of one kind, where the type says that it may be of several."""
+    """Returns a value that the test knows to be of one kind, where its type allows several."""
     assert isinstance(value, kind), value
     return value
 
@@ -133,7 +133,7 @@ def succeeded(
 
 
 def charge_listed(charge: str = "ch_1", intent: int = 1) -> IntentSucceeded:
-    """A list before a create shows a charge, of whichever intent."""
+    """A list before a create shows a charge, of any intent."""
     return IntentSucceeded(ORDER, intent, None, ChargeFacts(charge))
 
 
@@ -162,7 +162,7 @@ def withheld(send: int = 1, attempt: int = 1, intent: int = 1) -> ConfirmWithhel
     return ConfirmWithheld(ORDER, attempt, send, intent)
 
 
-def seen(
+def retrieved(
     status: IntentStatus,
     reason: RetrieveReason = RetrieveReason.RECHECK,
     *,
@@ -174,7 +174,7 @@ def seen(
     return IntentRetrieved(ORDER, intent, id or f"pi_{intent}", reason, status, None, failure, attempt)
 
 
-def seen_charged(
+def retrieved_success(
     charge: str = "ch_1", reason: RetrieveReason = RetrieveReason.RECHECK, *, intent: int = 1, refunded: bool = False
 ) -> IntentRetrieved:
     return IntentRetrieved(
@@ -183,13 +183,13 @@ def seen_charged(
 
 
 def unexpected(status: IntentStatus, attempt: int = 1, intent: int = 1) -> IntentRetrieved:
-    """Stripe refused a confirm for the intent's state, and this is what the look then showed."""
-    return seen(status, RetrieveReason.UNEXPECTED_STATE, intent=intent, attempt=attempt)
+    """Stripe refused a confirm for the intent's state, and the retrieval then showed this."""
+    return retrieved(status, RetrieveReason.UNEXPECTED_STATE, intent=intent, attempt=attempt)
 
 
 def now_canceled(intent: int = 1) -> IntentRetrieved:
-    """The answer to a cancel."""
-    return seen(CANCELED, RetrieveReason.CANCEL, intent=intent)
+    """The answer to a cancel: the intent is canceled."""
+    return retrieved(CANCELED, RetrieveReason.CANCEL, intent=intent)
 
 
 def listed(*charges: tuple[str, int], attempt: int = 1, refunded: bool = False) -> ChargesListed:
@@ -227,25 +227,25 @@ def undone(given_back_by: str = "re_1", charge_id: str = "ch_1") -> RefundRechec
 
 
 DUE = Due(ORDER)
-LOOK = RecheckRequested(ORDER)
+RECHECK_REQUESTED = RecheckRequested(ORDER)
 CREATED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_CREATED}:{PAYMENT}")
 REFUNDED_IS_OUT = EventPublished(ORDER, f"{PAYMENT_REFUNDED}:{PAYMENT}")
 
 
 class Story:
-    """One order and what has happened to it so far. `now` is moved by `later`; messages are decided by process A."""
+    """One order and its history. `later` moves `now`; process A decides messages."""
 
     def __init__(self, *messages: Message, prepare: bool = False) -> None:
         self.order: Order | None = None
         self.now = T0
         self.prepare = prepare
-        self.tell(*messages)
+        self.decide(*messages)
 
     def context(self, by: str = A, *, api_version: str = VERSION) -> Context:
         return Context(self.now, by, api_version, GROUP, self.prepare)
 
-    def tell(self, *messages: Message, by: str = A) -> "Story":
-        """Each message in turn, decided by one process."""
+    def decide(self, *messages: Message, by: str = A) -> "Story":
+        """Decide each message in turn, in one process."""
         for message in messages:
             self._step(message, by)
         return self
@@ -263,24 +263,24 @@ class Story:
         return self
 
     def due(self, by: str = A) -> "Story":
-        """The clock goes to the stored deadline, if it isn't there yet, and a process sweeps."""
+        """Move the clock to the stored deadline, if it isn't there yet, and let a process sweep."""
         assert self.doc.due is not None
         self.now = max(self.now, self.doc.due)
-        return self.tell(DUE, by=by)
+        return self.decide(DUE, by=by)
 
     def recheck(self, by: str = A) -> "Story":
-        """The clock goes to the time of the next recheck, and a process takes it up."""
+        """Move the clock to the time of the next recheck, and let a process take it up."""
         assert self.doc.recheck is not None
         self.now = max(self.now, self.doc.recheck)
-        return self.tell(DUE, by=by)
+        return self.decide(DUE, by=by)
 
-    def looking(self, by: str = A) -> "Story":
-        """A client asks for a look at an intent that awaits its customer, after the least time between two."""
+    def retrieve(self, by: str = A) -> "Story":
+        """A client requests the retrieval of an intent that awaits its customer, after the least time between two."""
         self.now += RETRIEVALS_APART
-        return self.tell(LOOK, by=by)
+        return self.decide(RECHECK_REQUESTED, by=by)
 
     def dead(self) -> "Story":
-        """The order expires."""
+        """Let the order expire."""
         assert self.doc.expires_at is not None
         self.now = self.doc.expires_at
         return self
@@ -297,7 +297,7 @@ class Story:
 
     @property
     def kind(self) -> TaskKind | None:
-        """What is in flight for the intent, or waits for its time."""
+        """The kind of the intent's task, in flight or to come."""
         return self.intent.task.kind if self.intent.task else None
 
     def attempt(self, number: int = 1) -> Attempt:
@@ -336,7 +336,7 @@ class Story:
 
 
 def with_dates(value: Any) -> Any:
-    """A stored document with its dates, which JSON does not have."""
+    """A stored document with dates, which JSON does not have."""
     if isinstance(value, dict):
         return {key: with_dates(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -365,63 +365,63 @@ def confirming() -> Story:
 
 def sent_twice() -> Story:
     """Confirming; the first send ended unclear, the second is counted in the document."""
-    return confirming().tell(unclear())
+    return confirming().decide(unclear())
 
 
 def taken_over() -> Story:
-    """Confirming; process A's lease has run out, and B looks before it sends."""
+    """Confirming; process A's lease has run out, and B retrieves the intent before it sends."""
     return confirming().due(by=B)
 
 
 def awaiting() -> Story:
-    return confirming().tell(action())
+    return confirming().decide(action())
 
 
-def looked_at() -> Story:
-    """Awaiting its customer; a client has asked for a look, which is in flight."""
-    return awaiting().looking()
+def retrieving() -> Story:
+    """Awaiting its customer; a client has requested a retrieval, which is in flight."""
+    return awaiting().retrieve()
 
 
 def cancelling() -> Story:
-    """Another card was asked for while the first attempt awaited its customer."""
-    return awaiting().tell(request("tok_2"))
+    """A client asked for another card while the first attempt awaited its customer."""
+    return awaiting().decide(request("tok_2"))
 
 
 def exposed() -> Story:
     """Declined after its customer failed to authenticate: the intent is open, and its secret is out."""
-    return looked_at().tell(seen(REQUIRES_CARD))
+    return retrieving().decide(retrieved(REQUIRES_CARD))
 
 
 def paid() -> Story:
-    return confirming().tell(succeeded())
+    return confirming().decide(succeeded())
 
 
 def refunding() -> Story:
     """Paid, and cancelled after payment:created went out."""
-    return paid().tell(CREATED_IS_OUT, cancelled())
+    return paid().decide(CREATED_IS_OUT, cancelled())
 
 
 def refund_blocked() -> Story:
-    return refunding().tell(blocked())
+    return refunding().decide(blocked())
 
 
 def given_back() -> Story:
-    return refunding().tell(refunded())
+    return refunding().decide(refunded())
 
 
 def given_back_by_hand() -> Story:
-    """The charge was refunded in the dashboard before any answer of it came."""
-    return taken_over().tell(seen_charged(refunded=True), by=B)
+    """An operator refunded the charge in the dashboard before any answer of it came."""
+    return taken_over().decide(retrieved_success(refunded=True), by=B)
 
 
 def charged_back() -> Story:
     """The refund is blocked by a dispute, which the bank decides for its customer."""
-    return refund_blocked().tell(dispute_lost())
+    return refund_blocked().decide(dispute_lost())
 
 
 def refund_failed() -> Story:
     """Given back, announced, and an hour later the refund has failed."""
-    return given_back().tell(REFUNDED_IS_OUT).recheck().tell(undone())
+    return given_back().decide(REFUNDED_IS_OUT).recheck().decide(undone())
 
 
 BY_STATE = {
@@ -429,13 +429,13 @@ BY_STATE = {
     AttemptState.AWAITING: awaiting,
     AttemptState.CANCELLING: cancelling,
     AttemptState.CHARGING: lambda: of_0_1_0("charging"),
-    AttemptState.DECLINED: lambda: confirming().tell(declined()),
-    AttemptState.REFUSED: lambda: confirming().tell(refused()),
-    AttemptState.CLOSED: lambda: awaiting().dead().tell(DUE, now_canceled()),
+    AttemptState.DECLINED: lambda: confirming().decide(declined()),
+    AttemptState.REFUSED: lambda: confirming().decide(refused()),
+    AttemptState.CLOSED: lambda: awaiting().dead().decide(DUE, now_canceled()),
     AttemptState.PAID: paid,
     AttemptState.REFUNDING: refunding,
     AttemptState.BLOCKED: refund_blocked,
     AttemptState.REFUNDED: given_back,
     AttemptState.CHARGED_BACK: charged_back,
 }
-"""A story in which the first attempt has come to each state there is."""
+"""A story in which the first attempt has come to each state."""

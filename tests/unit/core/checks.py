@@ -1,6 +1,6 @@
-"""What must be true of every document that the core writes, and of every step from one to the next.
+"""The invariants of every document that the core writes, and of every step from one to the next.
 
-Stories, generated sequences and the model world all check these after each step.
+Stories, generated sequences and the model world check all of it after each step.
 """
 
 import itertools
@@ -45,13 +45,13 @@ INTENT_TASKS = {
     S.AWAITING: {TaskKind.RECHECK_LATER, TaskKind.RETRIEVE},
     S.CANCELLING: {TaskKind.CANCEL, TaskKind.RETRIEVE, TaskKind.RECHECK_LATER},
 }
-"""What an intent's task can be, by the state of the attempt that needs it."""
+"""The kinds that an intent's task can have, by the state of the attempt that needs it."""
 
 CHARGED = GIVING_BACK | {S.PAID}
 
 
 def check_step(before: Order | None, after: Order | None) -> None:
-    """One step: equal means identical, what is absorbing stays, and what is written is a right document."""
+    """One step: equal means identical, absorbing states stay, and the document that is written is right."""
     if after is None:
         assert before is None
         return
@@ -68,7 +68,7 @@ def check_step(before: Order | None, after: Order | None) -> None:
 
 
 def check_document(order: Order) -> None:
-    """One document by itself."""
+    """Check one document by itself."""
     _check_due(order)
     _check_format(order)
     _check_attempts(order)
@@ -76,13 +76,13 @@ def check_document(order: Order) -> None:
     _check_charges(order)
     _check_outbox(order)
     assert len(order.history) <= HISTORY_LIMIT
-    assert flaw(structs.replace(order, rev=1)) is None, "what the core writes it must be able to read again"
+    assert flaw(structs.replace(order, rev=1)) is None, "the core must be able to read its own documents"
     assert reindexed(order) is order
     assert survives_storage(order)
 
 
 def survives_storage(order: Order) -> bool:
-    """Whether it comes back from the plain values that MongoDB keeps just as it was."""
+    """Whether the order comes back unchanged from the plain values that MongoDB keeps."""
     plain = msgspec.to_builtins(order, builtin_types=(datetime,))
     return msgspec.convert(plain, Order, builtin_types=(datetime,)) == order
 
@@ -92,14 +92,16 @@ def _check_due(order: Order) -> None:
     assert order.due == (owed[0].at if owed else None)
     holders = [item.holder for item in owed if item.holder]
     assert order.holder == (client_id_of(holders[0]) if holders else None)
-    assert sorted(wait.task.due for wait in waits(order)) == [item.at for item in owed], "gauges count what is owed"
+    assert sorted(wait.task.due for wait in waits(order)) == [item.at for item in owed], (
+        "gauges count the pending effects"
+    )
     assert order.recheck == min((item.at for item in rechecks(order)), default=None)
     ids = [item.effect.id for item in (*owed, *rechecks(order))]
-    assert len(ids) == len(set(ids)), "two effects under one id would be taken for one"
+    assert len(ids) == len(set(ids)), "two effects with one id would count as one"
 
 
 def _check_format(order: Order) -> None:
-    """What release 0.2.0 can read, and write again without a loss that matters, it must be able to read."""
+    """Release 0.2.0 must be able to read what it can write again without a relevant loss."""
     kinds = {attempt.task.kind for attempt in order.attempts if attempt.task}
     failed = any(attempt.refund is not None and attempt.refund.undone for attempt in order.attempts)
     new_events = {event.subject for event in order.outbox} - {PAYMENT_CREATED, PAYMENT_REFUNDED}
@@ -120,7 +122,7 @@ def _check_attempts(order: Order) -> None:
             assert attempt.refund is not None
             assert attempt.given_back_by is not None
             assert attempt.task is None or attempt.task.kind is TaskKind.RECHECK_REFUND
-            assert attempt.task is None or attempt.recheck is None, "it is looked at now, or later"
+            assert attempt.task is None or attempt.recheck is None, "it is retrieved now, or later"
         else:
             assert (attempt.task is not None) == (attempt.state in WITH_A_TASK)
             assert attempt.recheck is None
@@ -136,7 +138,7 @@ def _check_attempts(order: Order) -> None:
 
 def _check_intent(order: Order) -> None:
     numbers = [attempt.intent for attempt in order.attempts]
-    assert numbers == sorted(numbers), "an intent is never gone back to"
+    assert numbers == sorted(numbers), "no earlier intent is used again"
     intent, unsettled = order.intent, order.unsettled
     if intent is None:
         assert not any(numbers)
@@ -148,7 +150,7 @@ def _check_intent(order: Order) -> None:
         assert intent.task is not None
         assert intent.task.kind in INTENT_TASKS[unsettled.state]
     elif intent.state is IntentState.OPEN and intent.exposed:
-        assert intent.task is not None, "it can be confirmed by a browser: it is watched until it is canceled"
+        assert intent.task is not None, "it can be confirmed by a browser: it is rechecked until it is canceled"
     assert intent.state is not IntentState.SUCCEEDED or intent.task is None
 
 
@@ -173,7 +175,7 @@ def _check_outbox(order: Order) -> None:
         assert (event.refund_id is not None, event.dispute_id is not None) == (refund, dispute)
         assert (event.status is not None) == dispute
     for attempt in order.attempts:
-        _check_told(attempt, [event for event in reported if event.stripe_id == attempt.charge_id])
+        _check_events(attempt, [event for event in reported if event.stripe_id == attempt.charge_id])
     assert subjects.count(PAYMENT_CREATED) == (order.kept is not None)
     unpublished = [event for event in order.outbox if event.published is None]
     assert [event for event in order.outbox if event.task] == unpublished[:1], "only the first is being published"
@@ -183,8 +185,8 @@ def _check_outbox(order: Order) -> None:
         assert len(ids) == len(set(ids)), "a broker drops the second of two messages under one id"
 
 
-def _check_told(attempt: Attempt, reported: list[OutboxEvent]) -> None:
-    """What the platform has heard of one charge, in order: a failure is of the refund that was announced before."""
+def _check_events(attempt: Attempt, reported: list[OutboxEvent]) -> None:
+    """The events about one charge, in order: a failure is of the refund that was announced before."""
     for before, after in itertools.pairwise([None, *reported]):
         if after is not None and after.subject == PAYMENT_REFUND_FAILED:
             assert before is not None
@@ -195,13 +197,13 @@ def _check_told(attempt: Attempt, reported: list[OutboxEvent]) -> None:
             attempt.refund and attempt.refund.id,
         )
     if reported and attempt.undone:
-        assert reported[-1].subject != PAYMENT_REFUNDED, "the last word is not that it is given back"
+        assert reported[-1].subject != PAYMENT_REFUNDED, "the last event does not say that it is given back"
     if attempt.state is S.CHARGED_BACK:
         assert reported[-1].subject == PAYMENT_DISPUTED
 
 
 def _check_frozen(before: Order, after: Order) -> None:
-    """What an attempt was begun with never changes, a settled one never becomes unsettled, and none is forgotten."""
+    """An attempt's first parameters never change, a settled attempt never becomes unsettled, and none is forgotten."""
     for old, new in zip(before.attempts, after.attempts, strict=False):
         frozen = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "not_after")
         assert all(getattr(old, name) == getattr(new, name) for name in frozen)
@@ -217,7 +219,7 @@ def _check_frozen(before: Order, after: Order) -> None:
 
 
 def _check_intents(before: Order, after: Order) -> None:
-    """The next intent is made only once the last one can't be confirmed any more, or never could be: it has no id."""
+    """The next intent is made only once the last one can't be confirmed any more, or has no id and never could be."""
     old, new = before.intent, after.intent
     if old is None:
         return

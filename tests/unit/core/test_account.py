@@ -1,4 +1,4 @@
-"""Which keys are for the database's Stripe account, and what an operator reads where one is not (F48)."""
+"""Which keys belong to the database's Stripe account, and what an operator reads where a key does not (F48)."""
 
 import pytest
 
@@ -9,7 +9,7 @@ UNKNOWN = StripeAccount(None, False, "first key")
 
 
 @pytest.mark.parametrize(
-    ("bound", "seen", "same"),
+    ("bound", "retrieved", "same"),
     [
         (BOUND, BOUND, True),
         (BOUND, StripeAccount("acct_1", False, "a rolled key"), True),
@@ -25,14 +25,15 @@ UNKNOWN = StripeAccount(None, False, "first key")
     ],
 )
 def test_a_key_is_for_the_account_by_its_id_or_as_the_same_key(
-    bound: StripeAccount, seen: StripeAccount, same: bool
+    bound: StripeAccount, retrieved: StripeAccount, same: bool
 ) -> None:
-    """F48: an id decides where both are known, so a key may be rolled; what is not known to be right is another one."""
-    assert (mismatch(bound, seen) is None) is same
+    """F48: an id decides where both are known, so a key may be rolled; an account that is not known to be right is
+    another."""
+    assert (mismatch(bound, retrieved) is None) is same
 
 
 def test_the_words_name_both_accounts_their_modes_and_the_way_out() -> None:
-    """No secret is in them: an account that is not known is named by a part of its key's digest."""
+    """They hold no secret: an account that is not known is named by a part of its key's digest."""
     words = mismatch(BOUND, StripeAccount(None, True, "0123456789abcdef"))
     assert words is not None
     for part in ("acct_1 (test mode)", "fingerprint 01234567", "(live mode)", "nothing is sent", MOVE_COMMAND):
@@ -41,7 +42,7 @@ def test_the_words_name_both_accounts_their_modes_and_the_way_out() -> None:
 
 
 def test_the_id_of_an_account_is_learned_from_the_same_key_alone() -> None:
-    """F48: it was kept while Stripe did not say it."""
+    """F48: the account was kept without an id while Stripe did not report one."""
     assert learned(UNKNOWN, BOUND) is BOUND
     assert learned(UNKNOWN, StripeAccount("acct_2", False, "another key")) is None
     assert learned(BOUND, BOUND) is None

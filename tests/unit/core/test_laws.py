@@ -1,8 +1,8 @@
-"""The laws, in a small world that Hypothesis drives: whatever happens, once things rest the accounts agree.
+"""The laws, in a small world that Hypothesis drives: after any sequence of events, the accounts agree at rest.
 
-Every rule is one thing that the world can do next. The invariants of single documents and steps are checked inside
-`World.decide`; that no two charges are ever kept at one time, after each rule; the other laws at the end, after every
-process that still owes something has had the time to do it.
+Every rule is one event of the world. `World.decide` checks the invariants of single documents and steps; each rule is
+followed by the check that no two charges are ever kept at one time; the other laws are checked at the end, after every
+process has had the time for its pending effects.
 """
 
 import itertools
@@ -44,13 +44,13 @@ SPANS = st.sampled_from(
 )
 CUSTOMERS = st.sampled_from([BROWSER, BROWSER, Authentication()])
 REST_ROUNDS_LIMIT = 200
-"""Looks. A sweep comes two hours late at most in this world, and a customer has a day."""
+"""Retrievals. In this world a sweep comes at most two hours late, and a customer has a day."""
 
 LATE_SWEEP = timedelta(hours=2)
 
 
 def is_given_up(attempt: Attempt) -> bool:
-    """Whether no more refunds of its charge are asked for."""
+    """Whether the service asks for no more refunds of its charge."""
     failed = attempt.refund.undone if attempt.refund else 0
     return attempt.state is AttemptState.BLOCKED and failed >= REFUNDS_UNDONE_LIMIT
 
@@ -82,7 +82,7 @@ class Payments(RuleBasedStateMachine):
         self.world.decide(request(f"tok_{token}"), self.world.process(client))
 
     @rule(client=CLIENTS)
-    def a_client_asks_for_a_look(self, client: str) -> None:
+    def a_client_asks_for_a_retrieval(self, client: str) -> None:
         self.world.decide(RecheckRequested(ORDER), self.world.process(client))
 
     @precondition(lambda self: self.world.stripe.in_status(IntentStatus.REQUIRES_ACTION, secret_out=True))
@@ -158,7 +158,7 @@ class Payments(RuleBasedStateMachine):
 
     @rule(client=CLIENTS, turns=st.lists(st.tuples(WILLS, ANSWERS), min_size=1, max_size=8))
     def work_goes_on(self, client: str, turns: list[tuple[str, str]]) -> None:
-        """Effects end and are decided, else a deadline passes: chance alone seldom gets to the deep states."""
+        """Effects end and are decided, else a deadline passes: chance alone seldom reaches the deep states."""
         world = self.world
         for will, answer in turns:
             if world.idle() and not world.mail:
@@ -188,7 +188,8 @@ class Payments(RuleBasedStateMachine):
             self.check_laws()
 
     def come_to_rest(self) -> None:
-        """Every effect is carried out, Stripe answers all, banks decide, customers stay away, and time goes on."""
+        """Carry out every effect, with all answers of Stripe, decisions of banks and no customers, while time
+        passes."""
         world = self.world
         for _ in range(REST_ROUNDS_LIMIT):
             while world.mail or world.idle():
@@ -200,15 +201,16 @@ class Payments(RuleBasedStateMachine):
                     world.deliver(0)
             at = min((at for at in (world.doc.due, world.doc.recheck) if at is not None), default=None)
             if at is None or self.is_given_up():
-                world.advance(WIRE)  # whatever is still on the wire lands now, and no process sees it
+                world.advance(WIRE)  # requests that are still on the wire land now, and no process gets the answers
                 break
             late = LATE_SWEEP if world.doc.holder is None else timedelta(0)
             world.advance(max(at - world.now, timedelta(0)) + late)
             world.decide(Due(ORDER), world.process("web-1"))
-        assert at is None or self.is_given_up(), "it never comes to rest"
+        assert at is None or self.is_given_up(), "the world never comes to rest"
 
     def is_given_up(self) -> bool:
-        """Whether all that is owed is the look at charges whose refunds have failed too often: an alarm stands."""
+        """Whether the only pending effects are rechecks of charges whose refunds have failed too often: an alarm
+        stays."""
         owed = [attempt for attempt in self.world.doc.attempts if attempt.task or attempt.recheck]
         tasks = [self.world.doc.intent and self.world.doc.intent.task]
         tasks += [event.task for event in self.world.doc.outbox]
@@ -217,17 +219,17 @@ class Payments(RuleBasedStateMachine):
     def check_laws(self) -> None:
         order, stripe = self.world.doc, self.world.stripe
         given_up = {attempt.charge_id for attempt in order.attempts if is_given_up(attempt)}
-        # What an operator gave back of a payment is not looked for, so neither is its failure.
+        # The service does not search for what an operator refunded of a payment, nor for the failure of that refund.
         kept = [charge.id for charge in stripe.kept() if charge.id not in given_up]
         charges = {charge.id for charge in stripe.charges}
         announced = {event.stripe_id for event in self.world.published if event.subject == PAYMENT_CREATED}
         given_back = {event.stripe_id for event in self.world.published if event.subject == PAYMENT_REFUNDED}
         assert len(announced) <= 1
         assert announced | given_back <= charges, "L2: nothing is announced that did not happen"
-        assert set(kept) <= announced, "L2: a customer who is charged is told paid, or is given it back"
+        assert set(kept) <= announced, "L2: each kept charge is announced"
         if order.cancelled:
             assert not kept, "L3: a cancelled order keeps no money"
-            assert announced <= given_back, "L3: and the platform hears that it was given back"
+            assert announced <= given_back, "L3: each announced charge is announced as given back"
         assert not [attempt for attempt in order.attempts if attempt.state in UNSETTLED], "L4: each 202 resolves"
         assert not self.world.waiting, "L4: each request is answered"
         subjects = [event.subject for event in self.world.published if event.stripe_id in announced]
@@ -252,7 +254,7 @@ class RestoredPayments(Payments):
         self.world.restore(which)
 
     def check_laws(self) -> None:
-        """What was paid after the backup may be asked for by nobody again."""
+        """No client need ask again for what was paid after the backup."""
 
 
 TestLawOfRestoredDatabases = RestoredPayments.TestCase
@@ -269,12 +271,12 @@ TURNS = [
     ("create error", "answered"),
     ("charged", "lost"),
 ]
-"""How the next effect goes; where nothing is in flight the turn lets a deadline pass."""
+"""How the next effect goes; where no effect is in flight, the turn lets a deadline pass."""
 
 
 @pytest.mark.parametrize("cancel", [False, True], ids=["", "cancelled"])
 def test_every_course_of_four_turns_keeps_the_laws(cancel: bool) -> None:
-    """All of them; then another card is tried, perhaps the order cancelled, and what is late lands (F18, F24)."""
+    """All of them; then another card is tried, perhaps the order is cancelled, and late requests land (F18, F24)."""
     for turns in itertools.product(TURNS, repeat=4):
         world = Payments()
         world.order_comes(1, prepare=False)
@@ -300,7 +302,7 @@ SPAN_CHOICES = [
 
 
 def course(payments: Payments, chance: random.Random, steps: int) -> None:
-    """So many things happen, each as likely as it must be for the deep states to be met."""
+    """Take `steps` steps, with probabilities that reach the deep states."""
     world, stripe = payments.world, payments.world.stripe
     payments.order_comes(chance.choice([0.001, 1, 1, 30]), chance.random() < 0.2)
     for _ in range(steps):
@@ -318,7 +320,7 @@ def course(payments: Payments, chance: random.Random, steps: int) -> None:
         elif what < 0.68:
             payments.a_request_is_repeated(client, chance.randint(1, 5))
         elif what < 0.7:
-            payments.a_client_asks_for_a_look(client)
+            payments.a_client_asks_for_a_retrieval(client)
         elif what < 0.74 and acting:
             stripe.happen(acting[-1], chance.choice(["charged", "declined", "processing"]))
         elif what < 0.77 and open_tabs:

@@ -61,13 +61,13 @@ BAD = [
 
 @pytest.mark.parametrize(("price", "currency", "amount"), EXACT + NOISY)
 def test_a_price_becomes_the_exact_amount(price: str, currency: str, amount: int) -> None:
-    """A price, with or without a sibling's float noise, is the amount that it was meant to be."""
+    """A price, with or without a peer service's float noise, becomes the intended amount."""
     assert minor_units(Decimal(price), currency) == amount
 
 
 @pytest.mark.parametrize(("price", "currency"), BAD)
-def test_what_is_no_amount_is_a_bad_price(price: str, currency: str) -> None:
-    """F35: nothing is rounded to another price, and nothing else than BadPrice is raised."""
+def test_price_without_an_exact_amount_is_a_bad_price(price: str, currency: str) -> None:
+    """F35: no price is rounded to another one, and nothing but BadPrice is raised."""
     with pytest.raises(BadPrice):
         minor_units(Decimal(price), currency)
 
@@ -82,13 +82,13 @@ def test_every_whole_number_of_chargeable_units_comes_back(units: int, currency:
 
 @given(st.integers(0, 99_999_999))
 def test_every_amount_survives_a_double(cents: int) -> None:
-    """A sibling that divides its cents by 100 in floating point is understood, up to Stripe's maximum."""
+    """A peer service may divide its cents by 100 in floating point, up to Stripe's maximum."""
     assert minor_units(Decimal(repr(cents / 100)), "usd") == cents
 
 
 @given(st.decimals(allow_nan=True, allow_infinity=True), st.sampled_from(["usd", "jpy", "kwd", "isk", "nope"]))
 def test_any_price_is_an_amount_or_a_bad_price(price: Decimal, currency: str) -> None:
-    """No number whatever makes anything else of it."""
+    """Every number is an amount, or raises BadPrice."""
     try:
         amount = minor_units(price, currency)
     except BadPrice:
@@ -98,7 +98,7 @@ def test_any_price_is_an_amount_or_a_bad_price(price: Decimal, currency: str) ->
 
 @pytest.mark.parametrize("price", ["1E-999999999999", "0." + "0" * 100_000 + "1"])
 def test_a_vanishing_price_is_zero(price: str) -> None:
-    """A price of next to nothing is within the tolerance of zero, however long it is written."""
+    """A price of next to nothing is within the tolerance of zero, with any number of digits."""
     assert minor_units(Decimal(price), "usd") == 0
 
 
@@ -135,7 +135,7 @@ def test_a_currency_is_a_lower_case_code_that_stripe_lists() -> None:
 
 
 def test_the_tables_speak_of_known_currencies() -> None:
-    """A special rule for a currency that nobody can charge in would be a slip of the pen."""
+    """A special rule for a currency that can't be charged would be a slip."""
     tables = (
         money._ZERO_DECIMAL,
         money._THREE_DECIMAL,

@@ -1,4 +1,4 @@
-"""What the world still owes an order, read off its document, and the deadline that is stored for it."""
+"""An order's pending effects, read from its document, and the deadline that is stored for them."""
 
 from collections.abc import Callable
 
@@ -43,7 +43,6 @@ from tests.unit.core.builders import (
     created,
     exposed,
     given_back,
-    looked_at,
     of_0_1_0,
     of_kind,
     open_order,
@@ -52,7 +51,8 @@ from tests.unit.core.builders import (
     refund_error_stored,
     refunding,
     request,
-    seen,
+    retrieved,
+    retrieving,
     sent_twice,
     taken_over,
 )
@@ -80,22 +80,22 @@ BY_TASK: dict[TaskKind, tuple[Callable[[], Story], type[Effect]]] = {
     TaskKind.CANCEL: (cancelling, CancelIntent),
     TaskKind.LIST: (lambda: of_0_1_0("charging"), ListCharges),
     TaskKind.REFUND: (refunding, RefundCharge),
-    TaskKind.FIND_REFUND: (lambda: refunding().tell(refund_error_stored()), FindRefund),
-    TaskKind.RECHECK_REFUND: (lambda: given_back().tell(REFUNDED_IS_OUT).recheck(), RecheckRefund),
+    TaskKind.FIND_REFUND: (lambda: refunding().decide(refund_error_stored()), FindRefund),
+    TaskKind.RECHECK_REFUND: (lambda: given_back().decide(REFUNDED_IS_OUT).recheck(), RecheckRefund),
     TaskKind.PUBLISH: (paid, PublishEvent),
     TaskKind.RECHECK_LATER: (refund_blocked, RecheckLater),
 }
 
 
 @pytest.mark.parametrize("state", S)
-def test_each_state_owes_what_its_row_says(state: S) -> None:
-    """The last column of the protocol's table."""
+def test_each_state_has_the_pending_effects_of_its_row(state: S) -> None:
+    """The pending effects are those of the last column of the protocol's table."""
     assert [type(item.effect) for item in pending(BY_STATE[state]().doc)] == FIRST_OWED[state]
 
 
 @pytest.mark.parametrize("kind", TaskKind)
 def test_each_task_is_an_effect_of_its_own(kind: TaskKind) -> None:
-    """No task is there for nothing; `due` is there because something is pending."""
+    """No task is without an effect; `due` is set because an effect is pending."""
     story, effect = BY_TASK[kind]
     order = story().doc
     (item,) = pending(order)
@@ -104,20 +104,20 @@ def test_each_task_is_an_effect_of_its_own(kind: TaskKind) -> None:
     assert item.effect.order_id == ORDER
 
 
-@pytest.mark.parametrize("story", [confirming, looked_at, cancelling, exposed, open_order, given_back])
+@pytest.mark.parametrize("story", [confirming, retrieving, cancelling, exposed, open_order, given_back])
 def test_due_is_there_exactly_when_something_is_pending(story: Callable[[], Story]) -> None:
-    """An index finds by it whatever any process has to look at."""
+    """An index finds all due work of any process by it."""
     order = story().doc
     assert (order.due is not None) == bool(pending(order))
 
 
 def test_order_without_payment_owes_nothing() -> None:
-    """No look, no deadline."""
+    """No retrieval, no deadline."""
     assert (pending(open_order().doc), open_order().doc.due) == ((), None)
 
 
-def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave() -> None:
-    """Its parameters are the order's own; its window closes with the attempt's age or the order."""
+def test_confirm_has_all_that_its_requests_need_and_when_they_may_leave() -> None:
+    """Its parameters are the order's own; its window closes with the attempt's age or the order's expiry."""
     (item,) = pending(confirming().doc)
     effect = of_kind(ConfirmIntent, item.effect)
     assert (item.at, item.holder) == (confirming().doc.due, A)
@@ -128,7 +128,7 @@ def test_confirm_says_all_that_its_requests_need_and_when_they_may_leave() -> No
 
 
 def test_effects_of_an_intent_are_known_by_its_number() -> None:
-    """An answer about one intent can't be taken for another's."""
+    """An answer about one intent can't count for another."""
     ids = {
         Story(created(), prepare=True).one(CreateIntent).id,
         taken_over().one(RetrieveIntent).id,
@@ -147,22 +147,22 @@ def test_effects_of_an_intent_are_known_by_its_number() -> None:
 
 
 def test_cancelled_confirm_is_owed_no_longer_though_a_process_has_it_in_flight() -> None:
-    """F20: a watch in its place, due when any call must have ended, so that its holder cancels the effect."""
-    story = confirming().tell(cancelled())
+    """F20: a later recheck in its place, due when any call must have ended, so that its holder cancels the effect."""
+    story = confirming().decide(cancelled())
     (item,) = pending(story.doc)
     assert (item.effect, item.holder, item.at) == (RecheckLater(ORDER, "intent"), A, T0 + CONFIRM_ENDS_WITHIN)
     assert item.effect.id == f"recheck-later:{ORDER}:intent"
     assert refund_blocked().one(RecheckLater).id == f"recheck-later:{ORDER}:attempt 1"
 
 
-def test_refund_and_its_look_are_of_one_key() -> None:
+def test_refund_and_its_retrieval_have_one_key() -> None:
     """F23: under the version of the attempt that charged."""
     story = refunding()
     refund = story.one(RefundCharge)
-    look = story.tell(refund_error_stored()).one(FindRefund)
+    retrieval = story.decide(refund_error_stored()).one(FindRefund)
     assert (refund.charge_id, refund.api_version) == ("ch_1", VERSION)
-    assert (look.charge_id, look.key) == ("ch_1", refund.key)
-    assert (refund.id, look.id) == (f"refund:{refund.key}", f"find-refund:{refund.key}")
+    assert (retrieval.charge_id, retrieval.key) == ("ch_1", refund.key)
+    assert (refund.id, retrieval.id) == (f"refund:{refund.key}", f"find-refund:{refund.key}")
     assert of_0_1_0("charging").one(ListCharges).id == f"list:{ORDER}:1"
 
 
@@ -174,12 +174,12 @@ def test_event_is_known_by_subject_and_payment_together() -> None:
 
 
 def test_one_effect_never_hides_another() -> None:
-    """A refund, a confirm and an event are owed side by side; `due` is the earliest."""
-    story = of_0_1_0("refunding, on an open order").later(seconds=2).tell(request("tok_2"))
+    """A refund, a confirm and an event are pending side by side; `due` is the earliest."""
+    story = of_0_1_0("refunding, on an open order").later(seconds=2).decide(request("tok_2"))
     assert {type(item.effect) for item in pending(story.doc)} == {RefundCharge, ConfirmIntent}
     assert story.doc.due == min(item.at for item in pending(story.doc))
-    assert {type(item.effect) for item in pending(paid().tell(cancelled()).doc)} == {RefundCharge, PublishEvent}
-    assert paid().tell(cancelled(), CREATED_IS_OUT).one(RefundCharge).charge_id == "ch_1"
+    assert {type(item.effect) for item in pending(paid().decide(cancelled()).doc)} == {RefundCharge, PublishEvent}
+    assert paid().decide(cancelled(), CREATED_IS_OUT).one(RefundCharge).charge_id == "ch_1"
 
 
 def test_deadline_put_on_again_changes_nothing() -> None:
@@ -190,25 +190,25 @@ def test_deadline_put_on_again_changes_nothing() -> None:
 
 
 def test_holder_is_the_client_whose_lease_ends_first() -> None:
-    """A process that starts finds its client id's work by it; a watch has none."""
+    """A process that starts finds its client id's tasks by it; a later recheck has no holder."""
     assert (confirming().doc.holder, awaiting().doc.holder, taken_over().doc.holder) == ("web-1", None, "web-2")
 
 
 def test_document_keeps_no_empty_fields() -> None:
-    """It is read by people too, and `due` is a sparse index: an absent field is not stored."""
+    """Operators read it too, and `due` is a sparse index: an absent field is not stored."""
     plain = msgspec.to_builtins(open_order().doc)
     assert {"due", "holder", "payment", "outbox"}.isdisjoint(plain)
     assert plain["_id"] == ORDER
 
 
-def test_watch_of_an_awaiting_order_holds_no_process() -> None:
+def test_recheck_of_an_awaiting_order_holds_no_process() -> None:
     """Any process may take it at its time."""
-    story = looked_at().tell(seen(REQUIRES_ACTION), action())
+    story = retrieving().decide(retrieved(REQUIRES_ACTION), action())
     (item,) = pending(story.doc)
     assert (item.effect, item.holder) == (RecheckLater(ORDER, "intent"), None)
     assert story.due(by=B).doc.holder == "web-2"
 
 
 def test_story_without_order_owes_nothing() -> None:
-    """The stories of these tests begin with nothing."""
+    """The stories of these tests begin without an order."""
     assert Story().order is None

@@ -1,6 +1,6 @@
 """Arbitrary sequences of messages: any order, duplicates, any attempt, intent or charge, two processes, jumping clocks.
 
-Most of them no world could produce. What must be true of every document and step (`checks`) holds all the same, and no
+No world could produce most of them. What must be true of every document and step (`checks`) holds all the same, and no
 message raises: `decide` is total.
 """
 
@@ -120,7 +120,7 @@ def of_intent(build: Callable[[Strategy[int], Strategy[str]], Strategy[Message]]
     return INTENT.flatmap(lambda number: build(st.just(number), st.just(f"pi_{number}")))
 
 
-def seen(number: Strategy[int], intent_id: Strategy[str]) -> Strategy[IntentRetrieved]:
+def retrieved(number: Strategy[int], intent_id: Strategy[str]) -> Strategy[IntentRetrieved]:
     open_statuses = [status for status in IntentStatus if status is not IntentStatus.SUCCEEDED]
     attempt, failure = st.none() | NUMBER, st.none() | FAILURE
     reason = st.sampled_from(RetrieveReason)
@@ -149,8 +149,8 @@ MESSAGE = st.one_of(
     of_intent(lambda number, id: st.builds(ConfirmRefused, ID, NUMBER, SEND, number, id, REASON, TEXT)),
     of_intent(lambda number, id: st.builds(ConfirmUnclear, ID, NUMBER, SEND, number, st.none() | id, st.booleans())),
     of_intent(lambda number, id: st.builds(ConfirmWithheld, ID, NUMBER, SEND, number, st.none() | id)),
-    of_intent(seen),
-    of_intent(seen),
+    of_intent(retrieved),
+    of_intent(retrieved),
     st.builds(ChargesListed, ID, NUMBER, st.lists(st.builds(ListedCharge, FACTS, NUMBER), max_size=3).map(tuple)),
     st.builds(ChargeRefunded, ID, CHARGE, GIVEN_BACK_BY),
     st.builds(RefundBlocked, ID, CHARGE, st.none() | TEXT, TEXT),
@@ -184,7 +184,7 @@ SEVERAL = settings(max_examples=100, deadline=None)
 def walk(
     steps: list[Turn], order: Order | None = None, now: datetime = T0, *, prepare: bool = False
 ) -> Iterator[tuple[Message, Context, Order | None, Step]]:
-    """Each step's message, context, the order before and after, and the reply."""
+    """Yields each step's message, context, the order before and after, and the reply."""
     for message, process, span in steps:
         now += span
         context = Context(now, process, VERSION, GROUP, prepare)
@@ -207,7 +207,7 @@ def test_any_sequence_keeps_every_document_and_step_right(steps: list[Turn], pre
 @given(st.sampled_from(sorted(DOCUMENTS)), STEPS)
 @settings(max_examples=150, deadline=None)
 def test_any_sequence_keeps_every_document_of_0_1_0_right(name: str, steps: list[Turn]) -> None:
-    """They are carried on by the same core."""
+    """The same core continues them."""
     story = of_0_1_0(name)
     for _, _, before, step in walk(steps, story.doc, story.now):
         check_step(before, step.order)
@@ -216,7 +216,7 @@ def test_any_sequence_keeps_every_document_of_0_1_0_right(name: str, steps: list
 @given(STEPS)
 @SEVERAL
 def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps: list[Turn]) -> None:
-    """Paid only where the document says paid, by an order that is not cancelled; pending only with an open attempt."""
+    """Paid only where the document is paid, by an order that is not cancelled; pending only with an open attempt."""
     for message, context, _, step in walk(PAYABLE + steps):
         assert (step.reply is not None) == isinstance(message, ChargeRequested)
         if isinstance(step.reply, Paid):
@@ -228,7 +228,7 @@ def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps: lis
         if isinstance(step.reply, RequiresAction):
             assert present(step.order).open_at(context.now)
         if isinstance(step.reply, Start):
-            assert present(step.order).due is not None, "what it waits for will come"
+            assert present(step.order).due is not None, "it waits for a due task"
         if step.order is not None:
             payment_status(step.order, context.now)
 
@@ -236,7 +236,7 @@ def test_any_sequence_replies_exactly_to_requests_and_by_the_document(steps: lis
 @given(STEPS)
 @SEVERAL
 def test_any_sequence_makes_a_cancelled_order_unpayable(steps: list[Turn]) -> None:
-    """Cancel wins at any time: from then on no confirm, no new attempt, no kept charge (F19, F20, F22)."""
+    """Cancel wins at any time: after it there is no confirm, no new attempt, no kept charge (F19, F20, F22)."""
     steps = [*PAYABLE, *steps[:12], (OrderCancelled(ORDER, 1), B, NOW), *steps[12:]]
     for _, _, before, step in walk(steps):
         if before is not None and before.cancelled:
@@ -261,7 +261,7 @@ def test_any_sequence_counts_a_send_only_while_its_key_is_young(steps: list[Turn
 @given(STEPS)
 @SEVERAL
 def test_any_sequence_makes_work_due_soon_and_takes_what_is_absurdly_far_off(steps: list[Turn]) -> None:
-    """No task is written further off than the longest delay, so that none is lost to a clock that was wrong (F38)."""
+    """No task is later than the longest delay, so that none is lost to a clock that was wrong (F38)."""
     latest = max(LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY, LEASE + LONGEST_RESEND_DELAY)
     for _, context, before, step in walk(PAYABLE + steps):
         old = {item.at for item in pending(before)} if before else set()
@@ -288,7 +288,7 @@ def test_any_message_decided_twice_by_one_process_changes_nothing_more(steps: li
 @given(STEPS)
 @SEVERAL
 def test_any_sequence_is_ended_by_the_order_and_a_canceled_intent(steps: list[Turn]) -> None:
-    """Whatever came before: once the intent of an order that is over is known canceled, no attempt is unsettled."""
+    """After any sequence: once the intent of an order that is over is known canceled, no attempt is unsettled."""
     *_, (_, context, _, step) = walk(PAYABLE + steps)
     order = present(step.order)
     intent = present(order.intent)
@@ -324,7 +324,7 @@ REFUNDS = st.one_of(
 )
 @settings(max_examples=250, deadline=None)
 def test_any_sequence_of_refund_outcomes_keeps_every_document_right(steps: list[Turn]) -> None:
-    """F44: a cancelled order's charge is refunded, fails, is charged back, in whatever order that is heard."""
+    """F44: a cancelled order's charge is refunded, fails, is charged back, in any sequence of outcomes."""
     paid: list[Turn] = [(created(), A, NOW), (request(), A, NOW)]
     paid += [(IntentSucceeded(ORDER, 1, "pi_1", ChargeFacts("ch_1")), A, NOW), (OrderCancelled(ORDER, 1), A, NOW)]
     for _, _, before, step in walk(paid + steps):

@@ -1,4 +1,4 @@
-"""The core can wait for nothing: a walk over what it imports and calls."""
+"""The core can't wait: a walk over its imports and calls."""
 
 import ast
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def test_core_imports_nothing_that_can_wait(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_core_asks_no_clock_and_awaits_nothing(path: Path) -> None:
-    """Time arrives inside messages: no `datetime.now()` and its like, no coroutine, no input or output."""
+def test_core_reads_no_clock_and_awaits_nothing(path: Path) -> None:
+    """Messages bring the time: no `datetime.now()` and its like, no coroutine, no input or output."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith)
@@ -43,6 +43,6 @@ def test_core_asks_no_clock_and_awaits_nothing(path: Path) -> None:
             assert node.func.id not in {"open", "print", "input", "exec", "eval", "__import__"}
 
 
-def test_walk_sees_the_whole_core() -> None:
+def test_walk_covers_the_whole_core() -> None:
     """An empty walk would prove nothing."""
     assert {"decide.py", "pending.py", "order.py", "messages.py", "money.py"} <= {path.name for path in FILES}

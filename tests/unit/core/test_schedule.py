@@ -1,4 +1,4 @@
-"""The times at which a process must look again."""
+"""The times of a process's next work."""
 
 from datetime import timedelta
 
@@ -54,14 +54,14 @@ STRIPE_KEEPS_KEYS = timedelta(hours=24)
 
 
 def test_times_that_proofs_rest_on_are_those_of_the_protocol() -> None:
-    """A longer life of a key than Stripe's, or a shorter one of an old charge, would make a second charge possible."""
+    """If a key lived longer than at Stripe, or an old charge shorter, a second charge would be possible."""
     assert (timedelta(hours=12), timedelta(hours=23), timedelta(hours=25)) == (KEY_LIFE, CREATE_KEY_LIFE, CHARGE_LIFE)
     assert KEY_LIFE < CREATE_KEY_LIFE < STRIPE_KEEPS_KEYS < CHARGE_LIFE
     assert (timedelta(hours=24), timedelta(seconds=60)) == (AUTHENTICATION_LIFE, LEASE)
 
 
 def test_times_that_clients_wait_for_are_short() -> None:
-    """Stripe, or a customer who is back from the bank, is noticed within seconds."""
+    """The service notices a Stripe that is reachable again, or a customer who is back from the bank, within seconds."""
     assert timedelta(milliseconds=250) == FIRST_RESEND_DELAY
     assert (2 * SECOND, 5 * SECOND, 60 * SECOND) == (
         RETRIEVALS_APART,
@@ -72,7 +72,7 @@ def test_times_that_clients_wait_for_are_short() -> None:
 
 
 def test_task_in_flight_is_held_for_a_lease_from_when_it_may_begin() -> None:
-    """The wait before a send is not taken off its lease."""
+    """The wait before a send does not shorten its lease."""
     context = confirming().context()
     task = in_flight(TaskKind.CONFIRM, context)
     assert (task.due, task.not_before, task.holder) == (T0 + LEASE, None, A)
@@ -81,8 +81,8 @@ def test_task_in_flight_is_held_for_a_lease_from_when_it_may_begin() -> None:
 
 
 @pytest.mark.parametrize("by", [A, B])
-def test_task_is_any_processs_from_its_deadline_on(by: str) -> None:
-    """A lease ends at its time and not a moment earlier."""
+def test_any_process_may_take_a_task_from_its_deadline_on(by: str) -> None:
+    """A lease ends at its time and not earlier."""
     story = confirming()
     task = present(story.intent.task)
     assert not takeable(task, story.later(seconds=59.999).context(by))
@@ -90,7 +90,7 @@ def test_task_is_any_processs_from_its_deadline_on(by: str) -> None:
 
 
 def test_task_of_an_earlier_run_of_this_client_is_takeable_at_once() -> None:
-    """A process that starts takes its own client id's work; a watch is no process's."""
+    """A process that starts takes its own client id's tasks; a later recheck belongs to no process."""
     story = confirming()
     assert takeable(present(story.intent.task), story.context(A_AGAIN))
     assert not takeable(recheck_later(T0 + SECOND, story.context()), story.context(A_AGAIN))
@@ -104,13 +104,13 @@ def test_task_absurdly_far_off_counts_as_due() -> None:
 
 
 def test_longest_delay_is_longer_than_every_other() -> None:
-    """Else honest work would be taken for a wrong clock's."""
+    """Otherwise a right deadline would count as a wrong clock's."""
     honest = (LEASE + LONGEST_RESEND_DELAY, LONGEST_RETRIEVAL_DELAY, LONGEST_LIST_DELAY, LONGEST_BLOCKED_DELAY)
     assert max(honest) < LONGEST_DELAY
 
 
 def test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open() -> None:
-    """F17, F20, F36, F38: each of the limits by itself."""
+    """F17, F20, F36, F38: each limit by itself."""
     story = confirming()
     order, attempt = story.doc, story.attempt()
     assert may_send(order, attempt, T0)
@@ -119,13 +119,13 @@ def test_confirm_may_be_sent_while_its_key_is_young_and_its_order_open() -> None
     assert may_send(order, attempt, T0 - CLOCK_TOLERANCE)
     assert not may_send(order, attempt, T0 - CLOCK_TOLERANCE - SECOND)
     assert not may_send(order, awaiting().attempt(), T0), "its card is gone"
-    assert not may_send(story.tell(cancelled()).doc, attempt, T0)
+    assert not may_send(story.decide(cancelled()).doc, attempt, T0)
     soon = Story(created(expires_at=T0 + SECOND), request())
     assert not may_send(soon.doc, soon.attempt(), T0 + SECOND)
 
 
 def test_last_instant_of_a_send_is_the_earlier_of_key_and_order() -> None:
-    """A process that wakes with a request in flight is fenced by a time."""
+    """A time fences a process that wakes with a request in flight."""
     story = confirming()
     assert send_deadline(story.doc, story.attempt()) == T0 + KEY_LIFE < EXPIRES
     soon = Story(created(expires_at=T0 + SECOND), request())
@@ -133,7 +133,7 @@ def test_last_instant_of_a_send_is_the_earlier_of_key_and_order() -> None:
 
 
 def test_resend_delay_doubles_up_to_its_limit() -> None:
-    """Stripe must be well again within 10 s of its return."""
+    """The service must work again within 10 s of Stripe's return."""
     delays = [resend_delay(sends) for sends in range(1, 100)]
     assert delays[:3] == [FIRST_RESEND_DELAY, 2 * FIRST_RESEND_DELAY, 4 * FIRST_RESEND_DELAY]
     assert delays == sorted(delays)
@@ -141,25 +141,26 @@ def test_resend_delay_doubles_up_to_its_limit() -> None:
 
 
 def test_blocked_delay_doubles_up_to_its_limit() -> None:
-    """F44: slowly, and never given up."""
+    """F44: slowly, and without an end."""
     delays = [blocked_delay(times) for times in range(1, 100)]
     assert (delays[0], delays[1], delays[-1]) == (FIRST_BLOCKED_DELAY, 2 * FIRST_BLOCKED_DELAY, LONGEST_BLOCKED_DELAY)
 
 
 @given(st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=12)))
-def test_next_look_at_an_awaiting_intent_comes_soon_and_never_past_the_orders_end(age: timedelta) -> None:
-    """A customer's success is found early, the end is not missed, and an order that is over is looked at too."""
+def test_next_retrieval_of_an_awaiting_intent_comes_soon_and_never_past_the_orders_end(age: timedelta) -> None:
+    """A customer's success is found early, the order's end is not missed, and an order that is over is retrieved
+    too."""
     story = awaiting()
     at = T0 + age
-    look = next_retrieval(story.doc, story.attempt(), at)
-    assert at < look <= at + LONGEST_RETRIEVAL_DELAY
-    assert not at < EXPIRES < look
-    assert look == EXPIRES or look - at >= SHORTEST_RETRIEVAL_DELAY
+    retrieval = next_retrieval(story.doc, story.attempt(), at)
+    assert at < retrieval <= at + LONGEST_RETRIEVAL_DELAY
+    assert not at < EXPIRES < retrieval
+    assert retrieval == EXPIRES or retrieval - at >= SHORTEST_RETRIEVAL_DELAY
 
 
 @given(st.timedeltas(min_value=timedelta(days=-1), max_value=timedelta(days=4)))
 def test_next_list_comes_soon_while_a_charge_may_land_soon(age: timedelta) -> None:
-    """As long as the attempt is old, within bounds, whatever the clock says."""
+    """The delay is the attempt's age, within bounds, whatever the clock shows."""
     attempt = of_0_1_0("charging").attempt()
     at = attempt.last_sent + age
     assert next_list(attempt, at) - at == min(max(abs(age), SHORTEST_RETRIEVAL_DELAY), LONGEST_LIST_DELAY)

@@ -17,13 +17,13 @@ def pair_id(value: AttemptState | Trigger) -> str:
 
 @pytest.mark.parametrize("state", S, ids=pair_id)
 def test_story_leads_to_each_state(state: S) -> None:
-    """No state is there for nothing: messages alone lead to each, or a document of release 0.1.0."""
+    """Every state is reachable: by messages alone, or by a document of release 0.1.0."""
     assert BY_STATE[state]().state() is state
 
 
 @pytest.mark.parametrize(("state", "trigger"), [pair for pair in PAIRS if pair in TABLE], ids=pair_id)
-def test_pair_of_the_table_leads_where_the_table_says(state: S, trigger: Trigger) -> None:
-    """Each pair in the table moves the attempt to the state that stands there."""
+def test_pair_of_the_table_leads_to_its_state(state: S, trigger: Trigger) -> None:
+    """Each pair in the table moves the attempt to the state that the table gives."""
     story = BY_STATE[state]().later(seconds=1)
     after = moved(story.doc, story.attempt(), trigger, story.context())
     assert after.attempts[0].state is TABLE[state, trigger]
@@ -40,28 +40,28 @@ def test_pair_outside_the_table_is_our_bug_and_changes_nothing(state: S, trigger
 
 
 def test_no_pair_leads_back_to_where_attempts_begin() -> None:
-    """Confirming is where attempts begin, charging where those of 0.1.0 did: nothing returns there."""
+    """Attempts begin as confirming, those of 0.1.0 as charging: nothing returns there."""
     assert not [pair for pair, after in TABLE.items() if after in BEGINNINGS and pair[0] is not after]
 
 
 def test_no_pair_leads_from_settled_to_unsettled() -> None:
-    """A client that heard an end hears no other: no settled attempt may charge for its order again."""
+    """A client that got a final reply gets no other: no settled attempt may charge for its order again."""
     assert all(before in UNSETTLED or after not in UNSETTLED for (before, _), after in TABLE.items())
 
 
 def test_money_is_kept_only_by_a_success_that_is_wanted() -> None:
-    """Paid is entered by one trigger, from every state in which nothing was charged yet."""
+    """One trigger leads to paid, from every state in which nothing was charged yet."""
     entering = {pair for pair, after in TABLE.items() if after is S.PAID and pair[0] is not S.PAID}
     uncharged = set(S) - GIVING_BACK - {S.PAID}
     assert entering == {(state, Trigger.SUCCEEDED) for state in uncharged}
 
 
 def test_given_back_money_stays_given_back() -> None:
-    """From giving back no pair leads anywhere but to giving back."""
+    """From the states of a refund every pair leads to one of them."""
     assert all(after in GIVING_BACK for (before, _), after in TABLE.items() if before in GIVING_BACK)
 
 
-def test_awaiting_is_left_by_looks_successes_and_ends_alone() -> None:
+def test_awaiting_is_left_by_retrievals_successes_and_ends_alone() -> None:
     """Awaiting, cancelling; any late answer of the confirm but a success: no change."""
     answers = {
         Trigger.REPLAYED,
@@ -79,24 +79,24 @@ def test_awaiting_is_left_by_looks_successes_and_ends_alone() -> None:
 
 
 def test_every_trigger_is_met_somewhere() -> None:
-    """A trigger in no row would be a message that nothing handles."""
+    """A trigger in no row would be a message without a handler."""
     assert {trigger for _, trigger in TABLE} == set(Trigger)
 
 
 def test_next_state_names_the_pair_it_was_not_given() -> None:
-    """The alarm must show which pair it was."""
+    """The alarm must name the pair."""
     with pytest.raises(UnreachablePair, match="paid can't meet 'order expired'"):
         next_state(S.PAID, Trigger.EXPIRED)
 
 
-def test_history_tells_the_way_through_the_table() -> None:
-    """Each state that was entered stands in the document, in order, for readers."""
+def test_history_lists_the_way_through_the_table() -> None:
+    """The document lists each state that was entered, in order, for readers."""
     story = BY_STATE[S.REFUNDED]()
     assert story.history()[-4:] == ["attempt 1 paid", "order cancelled", "attempt 1 refunding", "attempt 1 refunded"]
 
 
-def test_history_tells_each_thing_once() -> None:
-    """It is bounded: a line for each state that was entered, and none for a step that entered none."""
-    story = confirming().later(seconds=1).tell(unclear(), unclear(2))
+def test_history_lists_each_change_once() -> None:
+    """The history is bounded: a line for each state that was entered, and none for a step that entered none."""
+    story = confirming().later(seconds=1).decide(unclear(), unclear(2))
     assert story.history() == ["order created", "attempt 1 confirming"]
     assert Story(cancelled(), created()).history() == ["order cancelled", "order created"]

@@ -1,4 +1,4 @@
-"""What is checked when a document is read: whatever an edit makes of it, either it is called corrupt or nothing raises.
+"""The checks of a document that is read: whatever an edit makes of it, it is called corrupt, or no function raises.
 
 The documents are those of every story and state, of this release and of 0.1.0. A corruption replaces any field by any
 value that a document may hold, or by one of another document, deletes it, or exchanges two.
@@ -36,7 +36,7 @@ def _plain(order: Order) -> dict[str, Any]:
 
 
 def _lists(value: Any) -> Any:
-    """With lists for tuples, as BSON has them."""
+    """The value with lists for tuples, as BSON has them."""
     if isinstance(value, dict):
         return {key: _lists(each) for key, each in value.items()}
     return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
@@ -47,21 +47,21 @@ STORIES: list[Callable[[], Story]] = [
     builders.open_order,
     builders.sent_twice,
     builders.taken_over,
-    builders.looked_at,
+    builders.retrieving,
     builders.exposed,
     builders.given_back_by_hand,
     lambda: Story(builders.created(), prepare=True),
     lambda: Story(cancelled()),
-    lambda: builders.confirming().tell(cancelled()),
-    lambda: builders.exposed().tell(builders.request("tok_2")),
-    lambda: builders.paid().tell(builders.CREATED_IS_OUT),
+    lambda: builders.confirming().decide(cancelled()),
+    lambda: builders.exposed().decide(builders.request("tok_2")),
+    lambda: builders.paid().decide(builders.CREATED_IS_OUT),
     *(functools.partial(of_0_1_0, name) for name in DOCUMENTS),
 ]
 STORED = [_plain(story().doc) for story in STORIES]
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to each field and each entry of a document."""
+    """The path of each field and each entry of a document."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [found for key, each in entries for found in ((*path, key), *_paths(each, (*path, key)))]
 
@@ -75,7 +75,7 @@ def _at(document: Any, path: tuple[Any, ...]) -> Any:
 WORDS = [each.value for kind in (AttemptState, OrderStatus, TaskKind, IntentState, CancelReason) for each in kind]
 FIELDS = sorted({str(path[-1]) for document in STORED for path in _paths(document)})
 OTHERS = {name: [_at(doc, path) for doc in STORED for path in _paths(doc) if str(path[-1]) == name] for name in FIELDS}
-"""By the name of a field: what it is in all documents."""
+"""The values of a field in all documents, by its name."""
 DATES = [
     T0,
     T0.replace(tzinfo=None),
@@ -122,7 +122,7 @@ def corrupted(draw: st.DrawFn) -> Any:
 
 
 def read(document: Any) -> Order | None:
-    """As a store reads it; None where it can't be decoded."""
+    """The order as a store reads it; None where it can't be decoded."""
     try:
         return msgspec.convert(upgraded(document), Order, builtin_types=(datetime,))
     except msgspec.ValidationError:
@@ -130,7 +130,7 @@ def read(document: Any) -> Order | None:
 
 
 def all_of(order: Order, message: Any, context: Context) -> Order:
-    """Everything that the ledger does with an order: none of it raises."""
+    """Run everything that the ledger does with an order: nothing may raise."""
     before = reindexed(order)
     after = decide(before, message, context).order
     assert after is not None
@@ -147,8 +147,8 @@ def all_of(order: Order, message: Any, context: Context) -> Order:
 )
 @settings(max_examples=700, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example({**STORED[0], "payment": {**STORED[0]["payment"], "kept": 7}}, [(Due(ORDER), A, SPANS[0])])
-def test_whatever_a_document_says_it_is_called_corrupt_or_nothing_raises(document: Any, steps: Any) -> None:
-    """F50: and what is written on from a document without a flaw has none either."""
+def test_any_document_is_called_corrupt_or_nothing_raises(document: Any, steps: Any) -> None:
+    """F50: a document that follows from one without a flaw has none either."""
     order = read(document)
     if order is None or (found := flaw(order)) is not None:
         assert order is None or (found and "tok_" not in found)
@@ -161,8 +161,8 @@ def test_whatever_a_document_says_it_is_called_corrupt_or_nothing_raises(documen
 
 
 @pytest.mark.parametrize("number", range(len(STORIES)))
-def test_no_document_of_ours_has_a_flaw(number: int) -> None:
-    """F50: those of 0.1.0, as they are upgraded, have none either."""
+def test_no_document_of_this_service_has_a_flaw(number: int) -> None:
+    """F50: nor have those of 0.1.0, once they are upgraded."""
     order = read(STORED[number])
     assert order is not None
     assert flaw(order) is None
@@ -259,8 +259,8 @@ EDITS: list[tuple[str, Any, str, Any]] = [
 @pytest.mark.parametrize(
     ("words", "document", "path", "value"), EDITS, ids=[f"{e[2]}={n}" for n, e in enumerate(EDITS)]
 )
-def test_what_an_operator_may_do_to_a_document_is_named(words: str, document: Any, path: str, value: Any) -> None:
-    """F50: by the field, and what is expected of it."""
+def test_flaw_names_what_an_operator_did_to_a_document(words: str, document: Any, path: str, value: Any) -> None:
+    """F50: the flaw names the field and the expected value."""
     edited = copy.deepcopy(document)
     *way, last = (int(key) if key.isdigit() else key for key in path.split("."))
     _at(edited, tuple(way))[last] = value
@@ -270,7 +270,7 @@ def test_what_an_operator_may_do_to_a_document_is_named(words: str, document: An
 
 
 def test_a_deadline_that_was_edited_away_is_put_back() -> None:
-    """F50: derived, so it is corrected rather than refused; an order that is right stays the very same."""
+    """F50: it is derived, so it is corrected rather than refused; an order that is right stays identical."""
     order = read(CONFIRMING)
     assert order is not None
     assert reindexed(order) is order
@@ -282,7 +282,7 @@ def test_a_deadline_that_was_edited_away_is_put_back() -> None:
 
 
 def test_messages_about_nothing_leave_an_order_as_it_was_read() -> None:
-    """F50: a deadline that was edited is written with the next message, whatever that is."""
+    """F50: the next message, of any kind, writes a deadline that was edited."""
     order = read(CONFIRMING)
     assert order is not None
     message, context = LeaseRenewed(ORDER, ()), Context(T0, B, VERSION, GROUP)

@@ -1,10 +1,10 @@
-"""A small world around the core: a Stripe that keeps its own accounts, customers with their banks, and processes that
-hold, lose and delay.
+"""A small world around the core: a Stripe with its own accounts, customers with their banks, and processes that hold,
+lose and delay.
 
-It is harsh where the world is: requests land late or never, answers get lost or wait, errors are stored for keys, the
+It is harsh where the world is: requests land late or never, answers are lost or wait, errors are stored for keys, the
 dashboard cancels and refunds, browsers confirm with other cards, processes die with effects in flight or wake up with
-them. It is honest where the protocol counts on it: no create or confirm leaves after its `not_after`, none lands more
-than `WIRE` after it left, and Stripe keeps a key for `KEY_MEMORY`.
+them. It keeps the protocol's assumptions: no create or confirm leaves after its `not_after`, none lands more than
+`WIRE` after it left, and Stripe keeps a key for `KEY_MEMORY`.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ from tests.unit.core.builders import GROUP, ORDER, T0, VERSION, present
 from tests.unit.core.checks import check_step
 
 WIRE = timedelta(hours=11)
-"""The longest life of a request on the wire: with its key's 12 h it ends before Stripe forgets the key."""
+"""The longest time of a request on the wire: with its key's 12 h it ends before Stripe forgets the key."""
 
 KEY_MEMORY = timedelta(hours=24)
 
@@ -75,7 +75,7 @@ class Charge:
     id: str
     refund: str | None = None
     failed: int = 0
-    """How many refunds of it have failed after they succeeded."""
+    """The number of its refunds that failed after they succeeded."""
 
 
 @dataclass
@@ -91,7 +91,8 @@ class StripeIntent:
 
 @dataclass
 class Stripe:
-    """Stripe's own accounts. `stored` is what it keeps for a key, with the card that it was asked with, and since when.
+    """Stripe's own accounts. `stored` is the outcome that it keeps for a key, with the card of the request and the
+    time.
 
     `double`: two charges were kept at one time, which must never be.
     """
@@ -103,7 +104,7 @@ class Stripe:
     double: bool = False
 
     def recall(self, key: str, card: str, now: datetime) -> str | None:
-        """What is stored for a key: "error" also where it was asked with another card."""
+        """The outcome that is stored for a key: "error" also where a request had another card."""
         since, asked_with, outcome = self.stored.get(key, (now, card, ""))
         if not outcome or now >= since + KEY_MEMORY:
             return None
@@ -123,7 +124,7 @@ class Stripe:
         return made.id
 
     def confirm(self, intent: StripeIntent, key: str, card: str, will: str, now: datetime) -> tuple[str, bool]:
-        """Execute a confirm: its outcome, and whether it is what was stored for its key before."""
+        """Execute a confirm. Returns its outcome, and whether the outcome was stored for its key before."""
         known = self.recall(key, card, now)
         if known is not None:
             return ("stored error" if known == "error" else known), True
@@ -137,7 +138,7 @@ class Stripe:
         return ("error" if failed else will), False
 
     def happen(self, intent: StripeIntent, what: str) -> None:
-        """A card is charged or declined, the bank wants the customer or decides later, or nothing happens."""
+        """Charge or decline a card, let the bank ask for the customer or decide later, or do nothing."""
         match what:
             case "charged":
                 intent.charge = Charge(f"ch_{len(self.charges) + 1}")
@@ -158,7 +159,7 @@ class Stripe:
             intent.status = IntentStatus.CANCELED
 
     def refund(self, charge_id: str) -> str:
-        """Give a charge back; one that was given back says so, whatever the key."""
+        """Give a charge back; a charge that was given back is reported so, for any key."""
         charge = next(charge for charge in self.charges if charge.id == charge_id)
         charge.refund = charge.refund or f"re_{charge_id}_{charge.failed + 1}"
         return charge.refund
@@ -195,7 +196,7 @@ class OnWire:
 
 
 class World:
-    """One order, its document, what the processes have in flight, the messages to the ledger, and Stripe."""
+    """One order, its document, the processes' effects in flight, the messages to the ledger, and Stripe."""
 
     def __init__(self, *, prepare: bool = False) -> None:
         self.now = T0
@@ -221,7 +222,8 @@ class World:
         return f"{client}#run{self.runs[client]}"
 
     def decide(self, message: Message, process: str) -> None:
-        """A write, and the release of what it owes this process; requests that wait for a cancel are decided again."""
+        """Write, and release the effects that this process has to carry out; requests that wait for a cancel are
+        decided again."""
         reply = self._write(message, process)
         if isinstance(message, ChargeRequested) and isinstance(reply, Start):
             self.waiting.append((message, process))
@@ -236,14 +238,14 @@ class World:
         if step.order is not None and step.order is not self.order:
             self.backups.append(step.order)
         self.order = step.order
-        self._hand_over()
+        self._release()
         held = {each.effect.id for each in self.in_flight if each.process == process}
         for item in pending(self.order) if self.order else ():
             if item.holder == process and item.effect.id not in held and not isinstance(item.effect, RecheckLater):
                 self.in_flight.append(InFlight(process, item.effect))
         return step.reply
 
-    def _hand_over(self) -> None:
+    def _release(self) -> None:
         """While an attempt awaits its customer, the owner's browser may have been given the client secret."""
         order = self.order
         if order is None or order.unsettled is None or order.unsettled.state is not AttemptState.AWAITING:
@@ -253,7 +255,7 @@ class World:
         self.stripe.intents[order.intent.id].secret_out = True
 
     def crash(self, client: str) -> None:
-        """The process dies with what it has in flight; requests on the wire go on. A new run begins."""
+        """The process dies with its effects in flight; requests on the wire go on. A new run begins."""
         process = self.process(client)
         self.in_flight = [each for each in self.in_flight if each.process != process]
         self.mail = [(each, message) for each, message in self.mail if each.process != process]
@@ -268,13 +270,13 @@ class World:
         self.restored = True
 
     def deliver(self, index: int) -> None:
-        """One outcome reaches the ledger, in whatever order."""
+        """One outcome reaches the ledger, in any order."""
         done, message = self.mail.pop(index)
         self.in_flight.remove(done)
         self.decide(message, done.process)
 
     def idle(self) -> list[InFlight]:
-        """What is in flight and has not ended yet."""
+        """Effects in flight that have not ended yet."""
         ended = {id(each) for each, _ in self.mail}
         return [each for each in self.in_flight if id(each) not in ended]
 
@@ -292,21 +294,21 @@ class World:
             self.stripe.confirm(self.stripe.intents[late.intent_id], late.key, late.card, late.will, self.now)
 
     def advance(self, span: timedelta) -> None:
-        """Time passes; what has been on the wire for too long has landed before."""
+        """Let time pass; requests that have been on the wire for too long have landed before."""
         until = self.now + span
         while late := [n for n, request in enumerate(self.on_wire) if request.left + WIRE <= until]:
             self.now = max(self.now, self.on_wire[late[0]].left + WIRE)
             self.land(late[0])
         self.now = until
         for intent in self.stripe.intents.values() if self.restored else ():
-            # What an operator's reconciling does within a day: Stripe forgets the key of a create by then, so that no
+            # An operator reconciles within a day: Stripe forgets the key of a create by then, so that no
             # process can find an intent any more that the restored document does not know.
             intent.secret_out = intent.secret_out and self.now < intent.made + KEY_MEMORY
 
     # --------------------------------------------------------------------------------------------------- the effects
 
     def perform(self, work: InFlight, will: str, answer: str = "answered") -> None:
-        """Carry an effect out. `will` is what Stripe would do, `answer` what becomes of the request and its answer."""
+        """Carry an effect out. `will` is what Stripe would do, `answer` is the fate of the request and its answer."""
         for message in self._performed(work.effect, will, answer):
             self.mail.append((work, message))
 
@@ -324,9 +326,9 @@ class World:
                 else:
                     yield made if isinstance(made, Message) else IntentPrepared(ORDER, effect.intent.number, made)
             case RetrieveIntent():
-                yield from self._look(effect, RetrieveReason.RECHECK, will, answer)
+                yield from self._retrieve(effect, RetrieveReason.RECHECK, will, answer)
             case CancelIntent():
-                yield from self._look(effect, RetrieveReason.CANCEL, will, answer)
+                yield from self._retrieve(effect, RetrieveReason.CANCEL, will, answer)
             case RefundCharge():
                 yield self._refund(effect, will, answer)
             case FindRefund():
@@ -342,10 +344,11 @@ class World:
                 lost = answer == "lost"
                 yield EffectReturned(ORDER, effect.id) if lost else EventPublished(ORDER, effect.message_id)
             case _:
-                raise AssertionError("a watch is never in flight")
+                raise AssertionError("a later recheck is never in flight")
 
     def _intent_id(self, intent: IntentReference, will: str) -> Message | str | None:
-        """The intent's id, or what else came of its list and its create. None: nothing yet, it is tried again later."""
+        """The intent's id, or the outcome of its list or its create. None: no outcome yet, and it is tried again
+        later."""
         if intent.id is not None:
             return intent.id
         if self.now >= intent.list_after:
@@ -357,7 +360,7 @@ class World:
         return CreateErrorStored(ORDER, intent.number) if made == "stored error" else made
 
     def _confirm(self, effect: ConfirmIntent, will: str, answer: str) -> Iterator[Message]:
-        """As the Stripe actor sends: too late is withheld; what it gets no answer to is unclear."""
+        """As the Stripe actor sends: a late request is withheld, a request without an answer is unclear."""
         attempt, send, number = effect.attempt, effect.send, effect.intent.number
         wanted = self.order is not None and any(item.effect == effect for item in pending(self.order))
         if self.now >= effect.not_after or answer == "withheld" or (answer == "withdrawn" and not wanted):
@@ -402,11 +405,11 @@ class World:
             case "refused":
                 return ConfirmRefused(ORDER, attempt, send, number, intent.id, RefusalReason.TOKEN_USED, "Used before.")
             case "unexpected":
-                return self._seen(number, intent, RetrieveReason.UNEXPECTED_STATE, attempt)
+                return self._retrieved(number, intent, RetrieveReason.UNEXPECTED_STATE, attempt)
             case _:
                 return ConfirmUnclear(ORDER, attempt, send, number, intent.id, stored=True)
 
-    def _look(
+    def _retrieve(
         self, effect: RetrieveIntent | CancelIntent, reason: RetrieveReason, will: str, answer: str
     ) -> Iterator[Message]:
         if answer in ("withheld", "withdrawn"):
@@ -426,9 +429,11 @@ class World:
         if answer == "lost":
             yield EffectReturned(ORDER, effect.id)
         else:
-            yield self._seen(effect.intent.number, intent, reason, None)
+            yield self._retrieved(effect.intent.number, intent, reason, None)
 
-    def _seen(self, number: int, intent: StripeIntent, reason: RetrieveReason, attempt: int | None) -> IntentRetrieved:
+    def _retrieved(
+        self, number: int, intent: StripeIntent, reason: RetrieveReason, attempt: int | None
+    ) -> IntentRetrieved:
         charge = ChargeFacts(intent.charge.id, intent.charge.refund is not None) if intent.charge else None
         return IntentRetrieved(ORDER, number, intent.id, reason, intent.status, charge, attempt=attempt)
 

@@ -51,7 +51,7 @@ class TestRelease:
         bench.release(story)
         first = bench.stripe.get_nowait()
         assert isinstance(first, ConfirmIntent)
-        story.tell(unclear())
+        story.decide(unclear())
         bench.release(story)
         assert bench.stripe.get_nowait() is None
         bench.in_flight.ended(ORDER, first.id)
@@ -71,13 +71,13 @@ class TestRelease:
     def test_an_end_of_one_effect_leaves_the_order_s_others_in_flight(self) -> None:
         """An event and a refund of one order: what is still held is not handed over a second time."""
         bench = Bench()
-        story = paid().tell(cancelled())
+        story = paid().decide(cancelled())
         bench.release(story)
         refund = bench.stripe.get_nowait()
         assert isinstance(refund, RefundCharge)
         bench.in_flight.ended(ORDER, refund.id)
         bench.nats.get_nowait()
-        bench.release(story.tell(refunded()))
+        bench.release(story.decide(refunded()))
         assert (bench.nats.get_nowait(), len(bench.in_flight), bench.in_flight.holds(ORDER)) == (None, 1, True)
 
     def test_an_order_whose_last_effect_ended_has_none_in_flight(self) -> None:
@@ -129,7 +129,7 @@ class TestForfeit:
         bench.release(story)
         bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
         bench.stripe.get_nowait()
-        bench.release(story.later(seconds=1).tell(unclear()))
+        bench.release(story.later(seconds=1).decide(unclear()))
         again = bench.stripe.get_nowait()
         assert isinstance(again, ConfirmIntent)
         assert again.send == 2
@@ -140,7 +140,7 @@ class TestForfeit:
         story = confirming()
         bench.release(story)
         bench.in_flight.forfeit(ORDER, story.one(ConfirmIntent).id)
-        assert bench.release(story.tell(succeeded()))
+        assert bench.release(story.decide(succeeded()))
         assert (bench.nats.depth, bench.in_flight._forfeited) == (1, {})
 
     def test_an_effect_that_is_not_held_can_not_be_forfeited(self) -> None:
@@ -161,7 +161,7 @@ class TestCancelEffect:
         story = confirming().due(by=B)
         bench.release(story)
         assert isinstance(bench.stripe.get_nowait(), RetrieveIntent)
-        assert bench.release(story.tell(succeeded()))
+        assert bench.release(story.decide(succeeded()))
         assert bench.stripe.get_nowait() is None
 
     def test_a_charge_that_is_owed_no_longer_is_cancelled_once(self) -> None:
@@ -171,7 +171,7 @@ class TestCancelEffect:
         bench.release(story)
         effect = bench.stripe.get_nowait()
         assert effect is not None
-        story.tell(cancelled())
+        story.decide(cancelled())
         bench.release(story)
         bench.release(story)
         assert bench.stripe.get_nowait() == CancelEffect(effect.id)
@@ -182,7 +182,7 @@ class TestCancelEffect:
         bench = Bench(room=1)
         story = confirming()
         bench.release(story)
-        story.tell(cancelled())
+        story.decide(cancelled())
         assert not bench.release(story)
         bench.stripe.get_nowait()
         assert bench.release(story)
@@ -204,7 +204,7 @@ class TestTime:
         (renewal,) = bench.in_flight.renewals(soon + timedelta(seconds=1))
         assert isinstance(renewal, LeaseRenewed)
         assert bench.in_flight.renewal(ORDER) == renewal
-        story.later(seconds=40).tell(renewal)
+        story.later(seconds=40).decide(renewal)
         bench.release(story)
         assert list(bench.in_flight.renewals(soon + timedelta(seconds=1))) == []
         assert bench.in_flight.renewal("other") is None

@@ -90,13 +90,13 @@ class TestOutcomes:
         story = confirming()
         charges = [bench.awaiting(story) for _ in range(3)]
         assert [replied(charge) for charge in charges] == [None, None, None]
-        bench.charges.written(at_rev(story.tell(succeeded()), 2))
+        bench.charges.written(at_rev(story.decide(succeeded()), 2))
         assert [replied(charge) for charge in charges] == [Paid(PAYMENT, ORDER, "ch_1")] * 3
         assert (len(bench.charges), bench.overdue(), bench.charges.elsewhere()) == (0, [], [])
 
     async def test_an_outcome_that_is_there_already_is_the_reply_at_once(self, bench: Bench) -> None:
         """Between the decision and the reading the other process wrote it."""
-        assert isinstance(replied(bench.awaiting(confirming().tell(succeeded()))), Paid)
+        assert isinstance(replied(bench.awaiting(confirming().decide(succeeded()))), Paid)
         assert len(bench.charges) == 0
 
     async def test_a_document_of_an_order_without_requests_is_ignored(self, bench: Bench) -> None:
@@ -109,11 +109,11 @@ class TestOutcomes:
         """The old document knows nothing of the new token: neither 409 nor "unknown" may come of it."""
         story = confirming()
         before = at_rev(story, 2)
-        story.tell(declined(), request("tok_2"))
+        story.decide(declined(), request("tok_2"))
         charge = bench.awaiting(story, rev=4, token="tok_2")
         bench.charges.written(before)
         assert replied(charge) is None
-        bench.charges.written(at_rev(story.tell(succeeded("ch_1")), 5))
+        bench.charges.written(at_rev(story.decide(succeeded("ch_1")), 5))
         assert isinstance(replied(charge), Paid)
 
     async def test_a_read_is_overtaken_by_any_write_since_the_request_began_to_wait(self, bench: Bench) -> None:
@@ -127,7 +127,7 @@ class TestOutcomes:
         """Its last read was overtaken by a write: what is newer answers it, and is known already."""
         story = confirming()
         before = at_rev(story, 2)
-        story.tell(declined(), request("tok_2"))
+        story.decide(declined(), request("tok_2"))
         charge = bench.awaiting(story, rev=4, token="tok_2", wait_s=5)
         await bench.clock.advance(6)
         bench.charges.written(before)
@@ -139,7 +139,7 @@ class TestOutcomes:
         """A request that joined a declined token gets 402, and the one with the next token waits on."""
         story = confirming()
         first = bench.awaiting(story)
-        story.tell(declined(), request("tok_2"))
+        story.decide(declined(), request("tok_2"))
         second = bench.awaiting(story, rev=3, token="tok_2")
         bench.charges.written(at_rev(story, 3))
         bench.charges.written(at_rev(story, 4))
@@ -178,7 +178,7 @@ class TestDeadline:
 
     async def test_a_recheck_after_the_deadline_is_pending_at_once_with_its_time(self, bench: Bench) -> None:
         """An attempt of 0.1.0: its charges are listed again in an hour, and nothing is known before."""
-        story = of_0_1_0("charging").later(hours=20).tell(DUE, listed())
+        story = of_0_1_0("charging").later(hours=20).decide(DUE, listed())
         bench.clock.jump(story.now - bench.clock.now())
         charge = bench.awaiting(story)
         assert replied(charge) == OutcomePending("payment-1", ORDER)

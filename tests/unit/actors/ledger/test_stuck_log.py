@@ -194,7 +194,7 @@ class TestReasons:
 
     def test_a_recheck_waits_for_its_time(self, bench: Bench) -> None:
         """A customer's next recheck; once that is due it is the sweep's."""
-        order = confirming().tell(action()).doc
+        order = confirming().decide(action()).doc
         assert bench.reason(order) == "its next look at Stripe, at 2026-03-01T12:00:05.000Z"
         assert bench.reason(order, after=MINUTE) == NOT_HELD
         assert bench.reason(exposed().doc).startswith("its next look at Stripe, at ")

@@ -31,7 +31,7 @@ from tests.unit.core.builders import (
     refunded,
     refunding,
     refused,
-    seen_charged,
+    retrieved_success,
     stands,
     succeeded,
     undone,
@@ -58,7 +58,7 @@ class Bench:
         """The order as it stands is written; then each message is."""
         for message in messages:
             before = story.doc
-            story.tell(message)
+            story.decide(message)
             self.finished(before, story.doc, EffectCompleted("effect", message, call_ms))
 
     def lines(self, event: str) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ class TestCharges:
         before = story.doc
         story.later(milliseconds=9_000)
         bench.clock.oversleep(9.0)
-        story.tell(succeeded())
+        story.decide(succeeded())
         end = EffectCompleted("effect", succeeded(), 300.0, None, 8_500.0)
         bench.finished(before, story.doc, end, store_ms=0.0)
         (line,) = bench.lines("charge_finished")
@@ -107,12 +107,12 @@ class TestCharges:
         story = confirming()
         bench.finished(None, story.doc, store_ms=0.0)
         before = story.doc
-        story.tell(action())
+        story.decide(action())
         bench.finished(before, story.doc, EffectCompleted("effect", action(), 300.0), store_ms=0.0)
         before = story.doc
         story.later(milliseconds=60_000)
         bench.clock.oversleep(60.0)
-        story.tell(succeeded())
+        story.decide(succeeded())
         bench.finished(before, story.doc, EffectCompleted("effect", succeeded(), 0.0), store_ms=0.0)
         (line,) = bench.lines("charge_finished")
         assert (line["customer_ms"], line["waiting_ms"] <= 100.0) == (60_000.0, True)
@@ -148,15 +148,15 @@ class TestCharges:
 
     def test_a_charge_on_a_settled_attempt_of_a_dead_order_is_an_alarm(self, bench: Bench) -> None:
         """F46: declined, its secret out, and confirmed by the browser when the order was cancelled."""
-        story = exposed().tell(cancelled())
-        bench.story(story, seen_charged())
+        story = exposed().decide(cancelled())
+        bench.story(story, retrieved_success())
         (line,) = [line for line in bench.log.lines if line.get("alarm")]
         assert (line["event"], line["charge_id"]) == ("stray_charge_found", "ch_1")
         assert bench.counted("payment_stray_charges_total 1.0")
 
     def test_a_charge_on_a_settled_attempt_of_an_open_order_pays_it(self, bench: Bench) -> None:
         """F45: the browser has confirmed the order's only intent once more: one more line, and no alarm."""
-        bench.story(exposed(), seen_charged())
+        bench.story(exposed(), retrieved_success())
         (line,) = bench.lines("charge_finished")
         assert (line["outcome"], line["charge_id"]) == ("paid", "ch_1")
         assert not any(line.get("alarm") for line in bench.log.lines)
@@ -167,7 +167,7 @@ class TestCharges:
         bench.finished(None, story.doc)
         story.due(by=B)
         before = story.doc
-        story.tell(seen_charged(refunded=True), by=B)
+        story.decide(retrieved_success(refunded=True), by=B)
         bench.finished(before, story.doc)
         (line,) = bench.lines("charge_finished")
         assert (line["outcome"], line["intent_id"]) == ("refunded_by_hand", "pi_1")

@@ -1,6 +1,6 @@
-"""Nothing leaves the building before it is on paper: the laws of documents, acks, events and processes.
+"""Every effect is committed before it leaves: the laws of documents, acks, events and processes.
 
-Each is about one entry and what stood before it. Change together with: `checks`, `payment.core.order`.
+Each law is about one entry and the state before it. Change together with: `checks`, `payment.core.order`.
 """
 
 import hashlib
@@ -25,26 +25,36 @@ from payment.core.order import (
     OutboxEvent,
     TaskKind,
 )
-from tests.simulation.accounts import Accounts, is_poison, order_of, seconds_of, stands_applied, tasks_of
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of, seconds_of, tasks_of
 from tests.simulation.bus import GROUP
 from tests.simulation.checks import Breach, step
-from tests.simulation.journal import Acked, DeadLetterKept, Exited, Met, Refused, Said, Stored, StripeAnswered, Wrote
+from tests.simulation.journal import (
+    Acked,
+    DeadLetterKept,
+    EventRejected,
+    Exited,
+    LineLogged,
+    PairMet,
+    Stored,
+    StripeAnswered,
+    Wrote,
+)
 
 FROZEN = ("number", "amount", "currency", "api_version", "token_hash", "first_sent", "authentication")
-"""What an attempt is begun with and never changes."""
+"""The fields of an attempt that never change."""
 OWES_A_REFUND = frozenset({AttemptState.REFUNDING, AttemptState.BLOCKED})
 OWES_AN_INTENT = UNSETTLED - {AttemptState.CHARGING}
-"""States in which something is in flight, or will be, for the attempt's intent; an attempt of 0.1.0 has none."""
+"""States in which a task of the attempt's intent is in flight, or will be; an attempt of 0.1.0 has no intent."""
 LONGEST_RETRIEVAL_DELAY = timedelta(seconds=60)
-REFUSAL_SAID_WITHIN_S = 10.0
-"""An operator can act only on what `/readyz` and the log say."""
+REJECTION_LOGGED_WITHIN_S = 10.0
+"""An operator can act only on what `/readyz` and the log report."""
 COMMIT_S = 45.0
-"""A decision that was made in time may be written late: what a write waits for, and a paused process."""
-LOOKS_ENOUGH = 4
-"""Looks that say the same. The first ones may be another process's, whose word is not waited for."""
+"""A decision made in time may be written late: a write may wait, and a process may be paused."""
+RETRIEVALS_ENOUGH = 4
+"""This many equal retrievals are enough. The first ones may be another process's, whose answers need not count."""
 CHARGED = GIVING_BACK | {AttemptState.PAID}
 RECHECKED_S = 29 * 86_400.0
-"""A clock that was wrong by hours may end the rechecks by as much too early."""
+"""A clock that was wrong by hours may end the rechecks too early by as many."""
 RESTARTS_EXHAUSTED = 70
 """The exit code of a process whose actors crashed too often."""
 
@@ -66,8 +76,8 @@ def what_is_written_makes_sense(entry: Wrote, accounts: Accounts) -> Iterator[Br
         yield order.id, "its attempts do not count from 1 on"
 
 
-@step(Wrote, law="what is absorbing stays, and what an attempt began with is frozen")
-def nothing_is_unsaid(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
+@step(Wrote, law="absorbing states stay, and an attempt's first parameters are frozen")
+def nothing_is_revoked(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
     order, before = entry.order, accounts.orders.get(entry.order.id)
     if before is None:
         return
@@ -125,7 +135,7 @@ def intents_follow_one_another(entry: Wrote, accounts: Accounts) -> Iterator[Bre
 
 
 @step(Wrote, law="payment ids and the keys of creates are functions of the order alone (F47)")
-def names_are_functions_of_the_order(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+def names_are_functions_of_the_order(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     order = entry.order
     if order.payment is None:
         return
@@ -138,15 +148,15 @@ def names_are_functions_of_the_order(entry: Wrote, _books: Accounts) -> Iterator
         yield order.id, f"the create of intent {intent.number} has the key {intent.key}"
 
 
-@step(Wrote, law="an open intent whose secret is out is watched until it is closed (F46)")
-def exposed_intents_are_watched(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+@step(Wrote, law="an open intent whose secret is out is rechecked until it is closed (F46)")
+def exposed_intents_are_rechecked(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     intent = entry.order.intent
     if intent is not None and intent.exposed and intent.state is IntentState.OPEN and intent.task is None:
         yield entry.order.id, f"the secret of intent {intent.number} is out, it is open, and nothing is due for it"
 
 
-@step(Wrote, law="an intent that awaits its customer is looked at each minute, and when its order expires (F45, F46)")
-def awaiting_intents_are_looked_at(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+@step(Wrote, law="an intent that awaits its customer is retrieved each minute, and when its order expires (F45, F46)")
+def awaiting_intents_are_retrieved(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     order, attempt = entry.order, entry.order.unsettled
     task = order.intent.task if order.intent is not None else None
     if (
@@ -157,9 +167,9 @@ def awaiting_intents_are_looked_at(entry: Wrote, _books: Accounts) -> Iterator[B
     ):
         return
     if task.due > task.issued + LONGEST_RETRIEVAL_DELAY:
-        yield order.id, f"it is looked at {(task.due - task.issued).total_seconds():.0f} s later"
+        yield order.id, f"it is retrieved {(task.due - task.issued).total_seconds():.0f} s later"
     if order.expires_at is not None and task.issued < order.expires_at < task.due:
-        yield order.id, f"it expires at {order.expires_at}, and is looked at {task.due}"
+        yield order.id, f"it expires at {order.expires_at}, and is retrieved {task.due}"
 
 
 @step(Wrote, law="no attempt begins to await its customer on a dead order (F46)")
@@ -177,21 +187,21 @@ def the_dead_await_no_customer(entry: Wrote, accounts: Accounts) -> Iterator[Bre
         yield order.id, f"attempt {attempt.number} begins to await its customer, and the order has expired"
 
 
-@step(StripeAnswered, law="a customer who failed is awaited no more, once that was seen (F45)")
-def failures_are_seen(entry: StripeAnswered, accounts: Accounts) -> Iterator[Breach]:
+@step(StripeAnswered, law="a customer who failed is awaited no more, once Stripe has answered so (F45)")
+def failures_are_applied(entry: StripeAnswered, accounts: Accounts) -> Iterator[Breach]:
     order = accounts.orders.get(entry.order_id)
     attempt = order.unsettled if order is not None else None
     if entry.kind != "retrieve" or "requires_payment_method" not in entry.outcome or attempt is None:
         return
     if (
         attempt.state is AttemptState.AWAITING
-        and accounts.failures_seen[entry.order_id, attempt.number] >= LOOKS_ENOUGH
+        and accounts.failures_retrieved[entry.order_id, attempt.number] >= RETRIEVALS_ENOUGH
     ):
-        yield entry.order_id, f"attempt {attempt.number} is still awaiting, and Stripe has said that it failed"
+        yield entry.order_id, f"attempt {attempt.number} is still awaiting, and Stripe has answered that it failed"
 
 
 @step(Wrote, law="nothing of a customer's card is kept where it can't be sent any more")
-def instruments_are_forgotten(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+def instruments_are_forgotten(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     for attempt in entry.order.attempts:
         if attempt.instrument is not None and (attempt.state is not AttemptState.CONFIRMING or entry.order.cancelled):
             yield entry.order.id, f"attempt {attempt.number} is {attempt.state.value}, and its instrument is kept"
@@ -225,7 +235,7 @@ def _why_not(order: Order, before: Order | None, attempt: Attempt) -> Iterator[s
 
 
 @step(Wrote, law="due is there exactly when something is owed, and names the earliest")
-def due_is_true(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+def due_is_true(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     order = entry.order
     earliest = min((task.due for task in tasks_of(order)), default=None)
     if order.due != earliest:
@@ -241,7 +251,7 @@ def due_is_true(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
         yield order.id, "not exactly the first unpublished event is being published"
 
 
-@step(Wrote, law="what was given back is rechecked for 30 days (F44, F38)")
+@step(Wrote, law="a charge that was given back is rechecked for 30 days (F44, F38)")
 def the_given_back_is_rechecked(entry: Wrote, accounts: Accounts) -> Iterator[Breach]:
     order = entry.order
     if order.recheck != min((each.recheck for each in order.attempts if each.recheck is not None), default=None):
@@ -252,11 +262,11 @@ def the_given_back_is_rechecked(entry: Wrote, accounts: Accounts) -> Iterator[Br
         since_s = accounts.given_back_s.get((order.id, attempt.number, attempt.refund.undone), entry.at_s)
         rechecked = attempt.recheck is not None or attempt.task is not None
         if not rechecked and entry.at_s - since_s < RECHECKED_S and not accounts.restored:
-            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and looked at no more"
+            yield order.id, f"attempt {attempt.number} is {attempt.state.value}, and rechecked no more"
 
 
 @step(Wrote, law="an attempt's charge is kept or given back, never neither")
-def charges_have_a_place(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
+def charges_are_kept_or_given_back(entry: Wrote, _accounts: Accounts) -> Iterator[Breach]:
     order = entry.order
     for attempt in order.attempts:
         kept = attempt is order.kept and not order.cancelled
@@ -268,14 +278,14 @@ def charges_have_a_place(entry: Wrote, _books: Accounts) -> Iterator[Breach]:
             yield order.id, f"attempt {attempt.number} is {attempt.state.value} without a charge"
 
 
-@step(Met, law="no pair of state and trigger is met that the table calls unreachable")
-def pairs_are_in_the_table(entry: Met, _books: Accounts) -> Iterator[Breach]:
+@step(PairMet, law="no pair of state and trigger is met that the table calls unreachable")
+def pairs_are_in_the_table(entry: PairMet, _accounts: Accounts) -> Iterator[Breach]:
     if (entry.state, entry.trigger) not in _TABLE:
         yield "", f"{entry.who}: {entry.state.value} met {entry.trigger.value!r}"
 
 
 _TABLE = dict(TABLE)
-"""As the code says it: the simulation puts a watched one in its place."""
+"""The table as the code defines it: the simulation replaces it by one that records look-ups."""
 
 
 # ------------------------------------------------------------------------------------------------------------- the bus
@@ -289,16 +299,16 @@ def acks_follow_writes(entry: Acked, accounts: Accounts) -> Iterator[Breach]:
     if event is None:
         yield "", f"{entry.subject} {entry.sequence} was acknowledged, and never stored"
         return
-    buried = any(
-        message.data == event.data and message.subject == event.subject for message in accounts.buried.values()
+    dead_letters = any(
+        message.data == event.data and message.subject == event.subject for message in accounts.dead_letters.values()
     )
-    if not buried and (is_poison(event) or not stands_applied(accounts, event)):
+    if not dead_letters and (is_poison(event) or not is_applied(accounts, event)):
         about = "" if is_poison(event) else order_of(event)
         yield about, f"{entry.who} acknowledged {entry.subject} {entry.sequence}, and the store does not show it"
 
 
 @step(DeadLetterKept, law="only what can't be applied becomes a dead letter (F30, F41)")
-def only_poison_is_buried(entry: DeadLetterKept, accounts: Accounts) -> Iterator[Breach]:
+def only_poison_becomes_a_dead_letter(entry: DeadLetterKept, accounts: Accounts) -> Iterator[Breach]:
     event = next((each for each in accounts.incoming.values() if each.data == entry.data), None)
     if event is None:
         yield "", f"{entry.identity} is a dead letter, and never came"
@@ -359,15 +369,15 @@ def events_keep_their_order(entry: Stored, accounts: Accounts) -> Iterator[Breac
 # ------------------------------------------------------------------------------------------------------- the processes
 
 
-@step(Refused, law="what the bus refuses for ten seconds was said (F54)")
-def a_refusal_is_said(entry: Refused, accounts: Accounts) -> Iterator[Breach]:
-    since_s = accounts.refused_s.get((entry.who, entry.subject), entry.at_s)
-    if entry.at_s - since_s > REFUSAL_SAID_WITHIN_S:
-        yield entry.who, f"{entry.subject} is refused since {since_s:.3f} s, and {entry.who} has not said so"
+@step(EventRejected, law="a rejection by the bus that lasts ten seconds is logged (F54)")
+def a_rejection_is_logged(entry: EventRejected, accounts: Accounts) -> Iterator[Breach]:
+    since_s = accounts.rejected_s.get((entry.who, entry.subject), entry.at_s)
+    if entry.at_s - since_s > REJECTION_LOGGED_WITHIN_S:
+        yield entry.who, f"{entry.subject} is refused since {since_s:.3f} s, and {entry.who} has not logged it"
 
 
-@step(Said, law="no exception that nobody expected (F32)")
-def nothing_crashes_by_itself(entry: Said, accounts: Accounts) -> Iterator[Breach]:
+@step(LineLogged, law="no unexpected exception (F32)")
+def nothing_crashes_by_itself(entry: LineLogged, accounts: Accounts) -> Iterator[Breach]:
     if entry.event == "uncaught_exception":
         yield entry.who, f"uncaught: {entry.fields}"
     if entry.event == "actor_crashed" and "Surprise" not in str(entry.fields):
@@ -378,7 +388,7 @@ def nothing_crashes_by_itself(entry: Said, accounts: Accounts) -> Iterator[Breac
         yield entry.who, f"an actor hung: {entry.fields}"
 
 
-@step(Exited, law="a process ends when it is told to, or after too many crashes (F32, F33)")
+@step(Exited, law="a process ends on SIGTERM, or after too many crashes (F32, F33)")
 def exits_have_a_cause(entry: Exited, accounts: Accounts) -> Iterator[Breach]:
     crashed = accounts.struck["actor crashes"] + accounts.struck["actor hangs"] > 0
     if entry.code != 0 and not (entry.code == RESTARTS_EXHAUSTED and crashed):

@@ -28,51 +28,55 @@ class WritesAway(Lasting):
 class WriteUnanswered(AtCall):
     name, rows, hooks = "answer of a write lost", ("F26",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class WriteLost(AtCall):
     name, rows, hooks = "write lost", ("F26", "F43"), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class WriteHeld(AtCall):
     name, rows, hooks, amount = "write lands late", ("F26", "F34"), COMMIT, (0.5, 40.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount
 
 
 class WriteTwice(AtCall):
     name, rows, hooks = "write arrives twice", ("F26",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
 class ReadLost(AtCall):
-    name, rows, hooks = "read fails", ("F25",), ("store.load", "store.load_by_payment", "store.due", "store.bury")
+    name, rows, hooks = (
+        "read fails",
+        ("F25",),
+        ("store.load", "store.load_by_payment", "store.due", "store.bury"),
+    )
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
-class Unwritable(AtCall):
+class DocumentRejected(AtCall):
     name, rows, hooks = "document refused", ("F41",), COMMIT
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.rejected_document = True
 
 
-class Restored(Fault):
-    """The store is put back to what it was `for_s` before. Past `busy_s` no process runs until then."""
+class DatabaseRestored(Fault):
+    """The store is restored to its state of `for_s` before. Past `busy_s` no process runs until then."""
 
     name, rows = "database restored", ("F47",)
     busy_s = 10.0
-    """So long all goes on after the backup; the rest of a long time is jumped over."""
+    """For this long all processes go on after the backup, in seconds; the rest of a long time is skipped."""
 
     def draw(self, dice: Dice) -> Strike:
         for_s = dice.spread(0.2, 8.0) if dice.chance(0.8) else dice.spread(HOUR_S, 30 * HOUR_S)
@@ -81,7 +85,7 @@ class Restored(Fault):
     def do(self, world: World, strike: Strike, call: Call | None) -> None:
         world.take_a_backup()
         if strike.for_s > self.busy_s:
-            world.later(self.busy_s, lambda: world.nobody_runs(strike.for_s - self.busy_s - 1.0, paused=False))
+            world.later(self.busy_s, lambda: world.halt_all(strike.for_s - self.busy_s - 1.0, paused=False))
         world.later(strike.for_s, world.put_back)
 
 
@@ -92,19 +96,19 @@ class BusAway(Lasting):
 class PublishUnanswered(AtCall):
     name, rows, hooks = "answer to a publish lost", ("F07",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_answer = True
 
 
 class PublishLost(AtCall):
     name, rows, hooks = "publish lost", ("F28",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class PublishesRefused(Fault):
-    """The bus is there, and takes nothing of one of our subjects, or of both."""
+    """The bus is reachable, and rejects the events of one of our subjects, or of both."""
 
     name, rows, longest_s = "publishes refused", ("F54",), 40.0
 
@@ -119,30 +123,30 @@ class PublishesRefused(Fault):
 
 
 class EventRefused(AtCall):
-    """One event alone, at one try."""
+    """The bus rejects one event, at one try."""
 
     name, rows, hooks = "event refused", ("F54",), ("bus.publish",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.refused = True
 
 
 class AckLost(AtCall):
     name, rows, hooks = "ack lost", ("F08",), ("bus.ack",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.loses_request = True
 
 
 class DeliveredTwice(AtCall):
     name, rows, hooks = "event delivered twice", ("F01",), ("bus.deliver",)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.copies = 2
 
 
 class DeliveredLate(AtCall):
     name, rows, hooks, amount = "event delivered late", ("F29",), ("bus.deliver",), (0.5, 20.0)
 
-    def befall(self, call: Call, strike: Strike) -> None:
+    def apply(self, call: Call, strike: Strike) -> None:
         call.late_s = strike.amount

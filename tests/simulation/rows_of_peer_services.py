@@ -1,23 +1,23 @@
-"""When the rows about events, the store, the bus, customers and clocks are met.
+"""The rows about events, the store, the bus, customers and clocks.
 
-Each docstring says what the moment is. Change together with: `rows`, the table in docs/faults.md.
+Each docstring describes the case that meets its row. Change together with: `rows`, the table in docs/faults.md.
 """
 
 from payment.actors.nats.event_payloads import INCOMING_SUBJECTS, ORDER_CREATED
 from payment.core.order import AttemptState, Trigger
-from tests.simulation.accounts import Accounts, is_poison, order_of, stands_applied
+from tests.simulation.accounts import Accounts, is_applied, is_poison, order_of
 from tests.simulation.faults_of_the_store import UNUSABLE
 from tests.simulation.journal import (
+    ChargeAnswered,
+    ChargePosted,
     DeadLetterKept,
     Delivered,
-    Edited,
-    Met,
-    Pressed,
-    Refused,
-    Replied,
-    Said,
+    DocumentCorrupted,
+    EventRejected,
+    FaultStruck,
+    LineLogged,
+    PairMet,
     Stored,
-    Struck,
     Wrote,
 )
 from tests.simulation.rows import row
@@ -25,31 +25,26 @@ from tests.simulation.rows import row
 
 @row("F01", Delivered)
 def created_again(entry: Delivered, accounts: Accounts) -> bool:
-    """An order:created is delivered whose order the store knows already."""
+    """An order:created is delivered for an order that the store holds already."""
     event = accounts.incoming.get((entry.subject, entry.sequence))
-    return (
-        entry.subject == ORDER_CREATED
-        and event is not None
-        and not is_poison(event)
-        and stands_applied(accounts, event)
-    )
+    return entry.subject == ORDER_CREATED and event is not None and not is_poison(event) and is_applied(accounts, event)
 
 
-@row("F02", Pressed)
-def two_at_once(entry: Pressed, accounts: Accounts) -> bool:
+@row("F02", ChargePosted)
+def two_at_once(entry: ChargePosted, accounts: Accounts) -> bool:
     """A request comes while another one for the same order has no answer yet."""
     return any(each.open for each in accounts.requests(entry.order_id))
 
 
-@row("F19", Pressed)
-def asked_after_the_cancel(entry: Pressed, accounts: Accounts) -> bool:
-    """A request comes for an order that is cancelled and that nobody tried to pay before."""
+@row("F19", ChargePosted)
+def posted_after_the_cancel(entry: ChargePosted, accounts: Accounts) -> bool:
+    """A request comes for an order that is cancelled and that no request tried to pay before."""
     order = accounts.orders.get(entry.order_id)
     return order is not None and order.cancelled and order.user_id is not None and not order.attempts
 
 
-@row("F21", Met)
-def cancelled_after_paid(entry: Met, _books: Accounts) -> bool:
+@row("F21", PairMet)
+def cancelled_after_paid(entry: PairMet, _accounts: Accounts) -> bool:
     """A paid attempt meets the cancel."""
     return (entry.state, entry.trigger) == (AttemptState.PAID, Trigger.CANCELLED)
 
@@ -61,26 +56,26 @@ def cancelled_before_created(entry: Wrote, accounts: Accounts) -> bool:
     return before is not None and before.cancelled and before.user_id is None and entry.order.user_id is not None
 
 
-@row("F25", Struck)
-def the_store_is_away(entry: Struck, _books: Accounts) -> bool:
-    """The store, or one of its answers to a read, is away."""
+@row("F25", FaultStruck)
+def the_store_is_away(entry: FaultStruck, _accounts: Accounts) -> bool:
+    """The store is away, or its answer to a read is lost."""
     return "F25" in entry.rows
 
 
 @row("F26", Wrote)
-def a_write_is_unanswered(entry: Wrote, _books: Accounts) -> bool:
-    """A write is applied, and its writer won't hear so."""
+def a_write_is_unanswered(entry: Wrote, _accounts: Accounts) -> bool:
+    """A write is applied, and its writer gets no answer."""
     return entry.lost_answer
 
 
 @row("F27", Wrote)
-def without_transactions(_entry: Wrote, _books: Accounts) -> bool:
+def without_transactions(_entry: Wrote, _accounts: Accounts) -> bool:
     """Any write: the store of the simulation has no transactions."""
     return True
 
 
-@row("F28", Struck)
-def unpublished_while_away(entry: Struck, accounts: Accounts) -> bool:
+@row("F28", FaultStruck)
+def unpublished_while_away(entry: FaultStruck, accounts: Accounts) -> bool:
     """The bus goes away, or loses a publish, while an event waits to be published."""
     waits = any(event.published is None for order in accounts.orders.values() for event in order.outbox)
     return "F28" in entry.rows and waits
@@ -88,38 +83,38 @@ def unpublished_while_away(entry: Struck, accounts: Accounts) -> bool:
 
 @row("F29", Delivered)
 def the_ack_wait_is_over(entry: Delivered, accounts: Accounts) -> bool:
-    """An event is delivered again while who had it first still lives."""
+    """An event is delivered again while the process that received it first still lives."""
     return entry.nth > 1 and not accounts.ever_killed and "ack lost" not in accounts.struck
 
 
 @row("F30", DeadLetterKept)
 def poison(entry: DeadLetterKept, accounts: Accounts) -> bool:
-    """An event that can't be applied is put away."""
+    """An event that can't be applied becomes a dead letter."""
     return any(is_poison(each) and each.data == entry.data for each in accounts.incoming.values())
 
 
 @row("F38", Wrote)
-def written_by_a_wrong_clock(entry: Wrote, accounts: Accounts) -> bool:
-    """Something is written after a clock jumped and before it was put right."""
+def written_after_a_clock_jump(entry: Wrote, accounts: Accounts) -> bool:
+    """A document is written after a clock jumped and before the clock is right again."""
     return accounts.clock_jumped and not accounts.resting
 
 
-@row("F39", Replied)
-def too_many_requests(entry: Replied, _books: Accounts) -> bool:
+@row("F39", ChargeAnswered)
+def too_many_requests(entry: ChargeAnswered, _accounts: Accounts) -> bool:
     """503: a mailbox is full."""
     return entry.status == 503 and b"too many requests" in entry.body.lower()
 
 
-@row("F52", Said)
-def the_store_is_no_use(entry: Said, accounts: Accounts) -> bool:
-    """A process loses a store that answers, and refuses writes, has no data, or comes and goes."""
+@row("F52", LineLogged)
+def the_store_is_no_use(entry: LineLogged, accounts: Accounts) -> bool:
+    """A process loses a store that answers, and that refuses writes, has no data, or is away now and then."""
     lost = entry.event == "dependency_lost" and entry.fields.get("dependency") == "mongodb"
     return lost and any(fault in accounts.struck for fault in UNUSABLE)
 
 
-@row("F41", Struck)
-def a_document_is_refused(entry: Struck, _books: Accounts) -> bool:
-    """The store refuses one document of a batch for good."""
+@row("F41", FaultStruck)
+def a_document_is_refused(entry: FaultStruck, _accounts: Accounts) -> bool:
+    """The store rejects one document of a batch for good."""
     return "F41" in entry.rows
 
 
@@ -134,19 +129,19 @@ def both_within_the_window(entry: Stored, accounts: Accounts) -> bool:
     )
 
 
-@row("F54", Refused)
-def an_event_is_refused(_entry: Refused, _books: Accounts) -> bool:
-    """An event of ours is not taken by a bus that is there."""
+@row("F54", EventRejected)
+def an_event_is_refused(_entry: EventRejected, _accounts: Accounts) -> bool:
+    """A bus that is reachable rejects an event of ours."""
     return True
 
 
-@row("F43", Struck)
-def a_write_is_gone(entry: Struck, _books: Accounts) -> bool:
+@row("F43", FaultStruck)
+def a_write_is_gone(entry: FaultStruck, _accounts: Accounts) -> bool:
     """A write was sent, and the store does not hold it."""
     return "F43" in entry.rows
 
 
-@row("F50", Edited)
-def a_document_makes_no_sense(_entry: Edited, _books: Accounts) -> bool:
+@row("F50", DocumentCorrupted)
+def a_document_makes_no_sense(_entry: DocumentCorrupted, _accounts: Accounts) -> bool:
     """An operator has edited the document of an order that is stored."""
     return True
