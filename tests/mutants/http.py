@@ -93,12 +93,12 @@ MUTANTS = (
         name="nothing-charged-after-a-write",
         wrong='The answer claims "nothing was charged" where a write was sent and its result is unknown.',
         endangers="L4 F26",
-        test="tests/unit/actors/http/test_responses.py::test_nothing_charged_is_said_only_where_no_write_was_sent",
+        test="tests/unit/actors/http/test_responses.py::test_nothing_charged_is_said_only_where_no_write_may_have_been_sent",
         edits=(
             Edit(
                 ANSWERS,
-                "if write_sent or what.reason is Unavailability.WRITE_UNKNOWN:",
-                "if what.reason is Unavailability.WRITE_UNKNOWN and not write_sent:",
+                "if what.reason is Unavailability.WRITE_UNKNOWN:",
+                "if what.reason is Unavailability.CRASHED:",
             ),
         ),
     ),

@@ -112,7 +112,7 @@ class RequestContext(Struct):
 _CONTEXT = web.RequestKey("context", RequestContext)
 
 _BUSY = Unavailable(Unavailability.BUSY)
-_REFUSED = charge_answer(_BUSY, write_sent=False)
+_REFUSED = charge_answer(_BUSY)
 _NO_CONNECTION = "too many connections are open"
 
 _COMMON = (("Cache-Control", "no-store"), ("Server", "payment"), ("X-Content-Type-Options", "nosniff"))
@@ -369,12 +369,7 @@ class HttpActor(Actor[Never]):
             if reply.reply == _BUSY:
                 self._admission.ledger_was_busy()
                 self._refusals.rejected(_REFUSED.status, Unavailability.BUSY.value, context.request_id)
-            answer = charge_answer(
-                reply.reply,
-                write_sent=False,
-                retry_after_s=reply.retry_after_s,
-                handover=reply.handover,
-            )
+            answer = charge_answer(reply.reply, reply.retry_after_s, reply.handover)
         return self._respond(request, self._refusals.charge(answer, user_id, form.order_id))
 
     def _user_id(self, request: web.Request) -> str:

@@ -71,7 +71,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def _charge(reply: Reply | Unavailable, handover: Handover | None = None) -> Rendered:
-    return charge_answer(reply, write_sent=False, retry_after_s=2, handover=handover)
+    return charge_answer(reply, retry_after_s=2, handover=handover)
 
 
 def _payment(status: PaymentStatus, stripe_id: str | None = None, handover: Handover | None = None) -> Rendered:

@@ -348,12 +348,12 @@ def payment_location(payment_id: str) -> str:
 
 
 def charge_answer(
-    reply: Reply | Unavailable, *, write_sent: bool, retry_after_s: int | None = None, handover: Handover | None = None
+    reply: Reply | Unavailable, retry_after_s: int | None = None, handover: Handover | None = None
 ) -> Rendered:
     """Returns the answer to a request to charge.
 
-    `write_sent`: the request entered a write, so no failure may say that nothing was charged. `retry_after_s` and
-    `handover` are what the ledger gave beside a reply of status 202; the former also comes with too many declines.
+    `retry_after_s` and `handover` are what the ledger gave beside a reply of status 202; the former also comes with
+    too many declines.
     """
     match reply:
         case Paid():
@@ -381,7 +381,7 @@ def charge_answer(
         case Denied():
             return error(_DENIED[reply], _sentence(reply.value))
         case Unavailable():
-            return unavailable(reply, write_sent=write_sent)
+            return unavailable(reply)
         case _:
             assert_never(reply)
 
@@ -402,10 +402,10 @@ def payment_answer(found: PaymentView | Unavailable | None, user_id: str, handov
             assert_never(found)
 
 
-def unavailable(what: Unavailable, *, write_sent: bool) -> Rendered:
+def unavailable(what: Unavailable) -> Rendered:
     """Returns the answer where the ledger could give none: nothing was charged, or the outcome is unknown."""
     headers = (_retry_after(what.retry_after_s),)
-    if write_sent or what.reason is Unavailability.WRITE_UNKNOWN:
+    if what.reason is Unavailability.WRITE_UNKNOWN:
         return error(Case.OUTCOME_UNKNOWN, f"No answer in time; {OUTCOME_UNKNOWN}", headers=headers)
     return error(Case.UNAVAILABLE, f"{_sentence(what.reason.value)}; {NOTHING_CHARGED}", headers=headers)
 

@@ -39,7 +39,6 @@ from payment.core.replies import (
     Paid,
     PaymentStatus,
     PaymentView,
-    Reply,
     RequiresAction,
     Unavailability,
     Unavailable,
@@ -55,16 +54,6 @@ REDIRECT = Handover(SECRET, NextAction(BANK_URL))
 PAID_BODY = {"id": "p1", "orderId": "o1", "stripeId": "ch_1", "status": "paid"}
 
 
-def charged(
-    reply: Reply | Unavailable,
-    retry_after_s: int | None = None,
-    handover: Handover | None = None,
-    *,
-    write_sent: bool = True,
-) -> Rendered:
-    return charge_answer(reply, write_sent=write_sent, retry_after_s=retry_after_s, handover=handover)
-
-
 def read(answer: Rendered) -> Any:
     return msgspec.json.decode(answer.body)
 
@@ -77,19 +66,19 @@ def only_error(answer: Rendered) -> dict[str, str]:
 
 def test_a_charge_is_201_with_its_location() -> None:
     """The contract's first row."""
-    answer = charged(Paid("p1", "o1", "ch_1"))
+    answer = charge_answer(Paid("p1", "o1", "ch_1"))
     assert (answer.status, read(answer), answer.headers) == (201, PAID_BODY, (LOCATION,))
 
 
 def test_a_charge_that_was_made_before_is_200_with_the_same_body() -> None:
     """The same request again, after it was paid."""
-    answer = charged(Paid("p1", "o1", "ch_1", replayed=True))
+    answer = charge_answer(Paid("p1", "o1", "ch_1", replayed=True))
     assert (answer.status, read(answer)) == (200, PAID_BODY)
 
 
 def test_an_outcome_that_is_not_known_yet_is_202_and_says_where_and_when() -> None:
     """A 202 has Location and the true Retry-After that the ledger gave."""
-    answer = charged(OutcomePending("p1", "o1"), 17)
+    answer = charge_answer(OutcomePending("p1", "o1"), 17)
     assert (answer.status, read(answer)) == (202, {"id": "p1", "orderId": "o1", "status": "pending"})
     assert answer.headers == (LOCATION, ("Retry-After", "17"))
 
@@ -101,7 +90,7 @@ def test_an_outcome_that_is_not_known_yet_is_202_and_says_where_and_when() -> No
 )
 def test_a_bank_that_wants_the_customer_is_202(handover: Handover, next_action: dict[str, str]) -> None:
     """With what the browser needs, where the payment can be read, and when."""
-    answer = charged(RequiresAction("p1", "o1"), 5, handover)
+    answer = charge_answer(RequiresAction("p1", "o1"), 5, handover)
     assert answer.status == 202
     assert read(answer) == {
         "id": "p1",
@@ -115,7 +104,7 @@ def test_a_bank_that_wants_the_customer_is_202(handover: Handover, next_action: 
 
 def test_without_what_the_browser_needs_it_is_pending() -> None:
     """Stripe could not be reached for it: the client can only ask again."""
-    answer = charged(RequiresAction("p1", "o1"), 5)
+    answer = charge_answer(RequiresAction("p1", "o1"), 5)
     assert (answer.status, read(answer)) == (202, {"id": "p1", "orderId": "o1", "status": "pending"})
     assert answer.headers == (LOCATION, ("Retry-After", "5"))
 
@@ -123,12 +112,12 @@ def test_without_what_the_browser_needs_it_is_pending() -> None:
 def test_no_other_answer_to_a_charge_shows_the_client_secret() -> None:
     """Whatever the ledger gives beside another reply."""
     for reply in (Paid("p1", "o1", "ch_1"), OutcomePending("p1", "o1"), CardWasDeclined("p1", None, ""), Conflict.PAID):
-        assert SECRET.encode() not in charged(reply, handover=SDK).body
+        assert SECRET.encode() not in charge_answer(reply, handover=SDK).body
 
 
 def test_a_declined_card_is_402_with_stripes_code_and_message() -> None:
     """The decline code stands beside the message; the payment's id and address let a client follow it."""
-    answer = charged(CardWasDeclined("p1", "insufficient_funds", "Your card has insufficient funds."))
+    answer = charge_answer(CardWasDeclined("p1", "insufficient_funds", "Your card has insufficient funds."))
     assert (answer.status, answer.headers, read(answer)["id"]) == (402, (LOCATION,), "p1")
     assert only_error(answer) == {
         "message": "Your card has insufficient funds.",
@@ -139,7 +128,7 @@ def test_a_declined_card_is_402_with_stripes_code_and_message() -> None:
 
 def test_a_decline_without_a_code_or_text_is_402_all_the_same() -> None:
     """Stripe need not say why."""
-    answer = charged(CardWasDeclined("p1", None, ""))
+    answer = charge_answer(CardWasDeclined("p1", None, ""))
     assert (answer.status, only_error(answer)) == (402, {"message": DECLINED_TEXT, "code": "declined"})
 
 
@@ -147,7 +136,7 @@ def test_a_decline_without_a_code_or_text_is_402_all_the_same() -> None:
 @pytest.mark.parametrize("authentication", [False, True])
 def test_a_decline_that_could_warn_a_thief_is_generic(hidden: str, authentication: bool) -> None:
     """Neither the code nor Stripe's words for it: docs.stripe.com/declines/codes."""
-    answer = charged(CardWasDeclined("p1", hidden, f"Your card was declined: {hidden}", authentication))
+    answer = charge_answer(CardWasDeclined("p1", hidden, f"Your card was declined: {hidden}", authentication))
     error = only_error(answer)
     assert (error["message"], error["decline_code"]) == (DECLINED_TEXT, "generic_decline")
     assert hidden.encode() not in answer.body
@@ -162,13 +151,13 @@ def test_the_contracts_decline_codes_are_hidden() -> None:
 @pytest.mark.parametrize("decline_code", ["authentication_required", "authentication_not_handled", None])
 def test_a_card_that_wants_its_customer_has_a_code_of_its_own(decline_code: str | None) -> None:
     """One word whatever name of it Stripe used: the client may ask again with a way to authenticate."""
-    error = only_error(charged(CardWasDeclined("p1", decline_code, "", authentication=True)))
+    error = only_error(charge_answer(CardWasDeclined("p1", decline_code, "", authentication=True)))
     assert (error["code"], error["decline_code"]) == ("authentication_required", "authentication_required")
 
 
 def test_a_decline_after_authentication_keeps_stripes_code() -> None:
     """The bank's own reason is worth more than ours."""
-    error = only_error(charged(CardWasDeclined("p1", "insufficient_funds", "", authentication=True)))
+    error = only_error(charge_answer(CardWasDeclined("p1", "insufficient_funds", "", authentication=True)))
     assert (error["code"], error["decline_code"]) == ("authentication_required", "insufficient_funds")
 
 
@@ -176,7 +165,7 @@ def test_a_decline_after_authentication_keeps_stripes_code() -> None:
 @pytest.mark.parametrize("kind", InstrumentKind)
 def test_a_refused_instrument_is_400_and_names_its_field(kind: InstrumentKind, text: str) -> None:
     """The order stays payable: the client has to send another one."""
-    answer = charged(InstrumentRefused(kind, text))
+    answer = charge_answer(InstrumentRefused(kind, text))
     error = only_error(answer)
     assert (answer.status, error["field"], error["code"]) == (400, kind.value, "invalid_card")
     assert error["message"] == text or (not text and error["message"])
@@ -185,7 +174,7 @@ def test_a_refused_instrument_is_400_and_names_its_field(kind: InstrumentKind, t
 @pytest.mark.parametrize("text", ["Amount must be at least $0.50 usd", ""])
 def test_a_refused_amount_is_422(text: str) -> None:
     """It has no field: the amount is the order's."""
-    answer = charged(AmountRefused(text))
+    answer = charge_answer(AmountRefused(text))
     error = only_error(answer)
     assert (answer.status, set(error), error["code"]) == (422, {"message", "code"}, "amount_not_chargeable")
 
@@ -201,7 +190,7 @@ def test_a_refused_amount_is_422(text: str) -> None:
 )
 def test_every_conflict_is_409_with_a_code_of_its_own(conflict: Conflict, code: str) -> None:
     """Cancelled, expired, paid with another card, another attempt under way."""
-    answer = charged(conflict)
+    answer = charge_answer(conflict)
     error = only_error(answer)
     assert (answer.status, error["code"]) == (409, code)
     assert error["message"].lower() == conflict.value.lower()
@@ -217,34 +206,30 @@ def test_every_conflict_is_409_with_a_code_of_its_own(conflict: Conflict, code: 
 )
 def test_every_denial_has_its_status(denied: Denied, status: int, code: str, headers: tuple[object, ...]) -> None:
     """No order, another user's order, too many attempts; a 429 has the Retry-After that the contract wants."""
-    answer = charged(denied)
+    answer = charge_answer(denied)
     assert (answer.status, only_error(answer)["code"], answer.headers) == (status, code, headers)
     assert only_error(answer)["message"]
 
 
 @pytest.mark.parametrize("reason", Unavailability)
-def test_nothing_charged_is_said_only_where_no_write_was_sent(reason: Unavailability) -> None:
-    """A request that entered a write gets "outcome unknown", whatever went wrong after, and a code that says so."""
-    sent = charged(Unavailable(reason, 3), write_sent=True)
-    assert sent.status == 503
-    assert OUTCOME_UNKNOWN in only_error(sent)["message"]
-    assert NOTHING_CHARGED not in only_error(sent)["message"]
-    assert only_error(sent)["code"] == "outcome_unknown"
-    assert sent.headers == (("Retry-After", "3"),)
-    unsent = charged(Unavailable(reason), write_sent=False)
-    expected = OUTCOME_UNKNOWN if reason is Unavailability.WRITE_UNKNOWN else NOTHING_CHARGED
-    assert expected in only_error(unsent)["message"]
-    assert only_error(unsent)["code"] == ("unavailable" if expected == NOTHING_CHARGED else "outcome_unknown")
+def test_nothing_charged_is_said_only_where_no_write_may_have_been_sent(reason: Unavailability) -> None:
+    """The ledger says WRITE_UNKNOWN of a request that may have entered a write: "outcome unknown", by its code too."""
+    answer = charge_answer(Unavailable(reason, 3))
+    unknown = reason is Unavailability.WRITE_UNKNOWN
+    assert (answer.status, answer.headers) == (503, (("Retry-After", "3"),))
+    assert (OUTCOME_UNKNOWN if unknown else NOTHING_CHARGED) in only_error(answer)["message"]
+    assert (NOTHING_CHARGED if unknown else OUTCOME_UNKNOWN) not in only_error(answer)["message"]
+    assert only_error(answer)["code"] == ("outcome_unknown" if unknown else "unavailable")
 
 
-def test_a_charge_that_is_not_even_tried_says_that_nothing_was_charged() -> None:
+def test_a_charge_that_is_not_even_tried_says_that_nothing_was_charge_answer() -> None:
     """503 with Retry-After before the ledger was asked."""
     answer = no_charges_now("the service is stopping")
     assert (answer.status, dict(answer.headers)["Retry-After"]) == (503, "1")
     assert only_error(answer) == {"message": f"The service is stopping; {NOTHING_CHARGED}", "code": "unavailable"}
 
 
-def test_our_own_bug_is_never_nothing_was_charged() -> None:
+def test_our_own_bug_is_never_nothing_was_charge_answer() -> None:
     """500: the request may have taken effect."""
     assert crashed().status == 500
     assert OUTCOME_UNKNOWN in only_error(crashed())["message"]
@@ -343,7 +328,7 @@ def test_no_repr_shows_a_client_secret_or_the_banks_page() -> None:
     """A repr is what a log line, a traceback or an assertion shows of a value."""
     view = PaymentView("p1", "o1", "u1", PaymentStatus.REQUIRES_ACTION, None)
     values = (
-        charged(RequiresAction("p1", "o1"), 1, REDIRECT),
+        charge_answer(RequiresAction("p1", "o1"), 1, REDIRECT),
         payment_answer(view, "u1", REDIRECT),
         RequiresActionBody("p1", "o1", "requires_action", SECRET, RedirectToUrl(BANK_URL)),
         PaymentBody(
