@@ -56,16 +56,16 @@ types: $(VENV)/.for-test  ## mypy --strict over the service, the tests, the benc
 	$(BIN)/mypy
 
 core: $(VENV)/.for-test  ## The core's tests, with every branch of it covered
-	COVERAGE_FILE=$(COVERED)/core $(PY) -m pytest tests/unit/core --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
+	COVERAGE_FILE=$(COVERED)/core $(PY) -m pytest tests/unit/core --numprocesses 2 --cov=payment.core --cov-branch --cov-report=term-missing --cov-fail-under=100
 
 fast: $(VENV)/.for-test  ## The other tests that need no server
 	COVERAGE_FILE=$(COVERED)/fast $(PY) -m pytest -m "not servers and not slow" --ignore=tests/unit/core --numprocesses 2 --dist loadscope $(MEASURE)
 
-# They mostly wait for processes, so two of them at a time; each module stays on one worker, for its servers' sake.
+# They mostly wait for processes, so there are three workers for each core; each module stays on one, for its servers.
 slow: $(VENV)/.for-test  ## The tests with real servers and processes
-	COVERAGE_FILE=$(COVERED)/slow $(PY) -m pytest -m "(servers or slow) and not long" --ignore=tests/unit/core --numprocesses 4 --dist loadscope $(MEASURE)
+	COVERAGE_FILE=$(COVERED)/slow $(PY) -m pytest -m "(servers or slow) and not long" --ignore=tests/unit/core --numprocesses 6 --dist loadscope $(MEASURE)
 
-long: $(VENV)/.for-test  ## The tests of faults that take minutes: hostile clients, a Stripe and a NATS that refuse
+long: $(VENV)/.for-test  ## The tests that take minutes, for one kind of fault, or need the package registry
 	$(PY) -m pytest -m long --numprocesses 4 --dist load
 
 coverage: $(VENV)/.for-test  ## The branches of payment/ that core, fast and slow cover, held to a floor

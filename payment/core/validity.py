@@ -223,6 +223,8 @@ def _intent_flaws(payment: Payment) -> Iterator[str]:
         yield "`payment.intent.id` is no id"
     if intent.id is None and intent.exposed:
         yield "`payment.intent.id` is missing, and its client secret is out"
+    if intent.exposed and intent.number not in numbers:
+        yield "the client secret of `payment.intent` is out, and no attempt has it"
     if numbers and numbers[-1] > intent.number:
         yield "`payment.intent.number` is below an attempt's `intent`"
     charged = [each.state in CHARGED for each in payment.attempts if each.intent == intent.number]

@@ -100,6 +100,7 @@ async def test_each_of_them_is_set_aside_and_named_and_a_restart_changes_nothing
     await document(stack, order, "refunded")
 
 
+@pytest.mark.long
 async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: ServiceStack, bus: Bus) -> None:
     """F50: 600 that are due first, and 1,200 events for them: another order is paid, cancelled and refunded."""
     process = await stack.start()
@@ -130,6 +131,7 @@ async def test_hundreds_of_them_hide_no_order_and_stop_no_subject(stack: Service
     await eventually(acknowledged, "no event of theirs is left", deadline_s=30.0)
 
 
+@pytest.mark.long
 async def test_lost_work_is_swept_past_six_hundred_corrupt_documents(stack: ServiceStack, bus: Bus) -> None:
     """F05, F50: a charge in flight when its process was killed, due after all of them, is finished by another
     process.

@@ -41,6 +41,14 @@ MUTANTS = (
         beyond="Hardly any attempt is refunding when its document is edited.",
     ),
     Mutant(
+        name="client-secret-without-an-attempt",
+        wrong="The client secret of an intent may be out although no attempt names the intent.",
+        endangers="F50",
+        test=f"{V}::test_flaw_names_what_an_operator_did_to_a_document",
+        edits=(Edit(VALIDITY, "if intent.exposed and intent.number not in numbers:", "if False:"),),
+        beyond="No simulated operator edits an intent's number.",
+    ),
+    Mutant(
         name="corrupt-document-not-there",
         wrong="A corrupt document counts as missing: its order is unknown, and a cancel tries to write it for ever.",
         endangers="L4 F50",

@@ -68,6 +68,7 @@ def test_the_image_installs_by_hashes_alone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("version", PROMISED)
 def test_pip_takes_the_hashes_for_each_python_that_we_promise(version: str, tmp_path: Path) -> None:
     """Every wheel that the image would install is downloaded and compared; nothing is installed."""

@@ -228,6 +228,7 @@ EDITS: list[tuple[str, Any, str, Any]] = [
     ("no number of 1", PAID, "payment.intent.number", 0),
     ("`payment.intent.id`", PAID, "payment.intent.id", "pi 1"),
     ("`payment.intent.id` is missing", EXPOSED, "payment.intent.id", None),
+    ("no attempt has it", EXPOSED, "payment.intent.number", 2),
     ("is below", PAID, "payment.attempts.0.intent", 2),
     (
         "more than one attempt is unsettled",
