@@ -480,4 +480,12 @@ MUTANTS = (
         edits=(Edit(HTTP, "        if _is_gone(request.protocol):\n", "        if request.protocol is None:\n"),),
         beyond=NO_FLOOD,
     ),
+    Mutant(
+        name="sockets-of-a-cancelled-start-left",
+        wrong="Sockets that a thread opens after the actor's start was cancelled stay open.",
+        endangers="F51",
+        test="tests/unit/actors/http/test_connections.py::test_a_start_that_is_cancelled_leaves_no_socket_open",
+        edits=(Edit(WIRE, "            opening.add_done_callback(_close_opened)\n", ""),),
+        beyond=NO_FLOOD,
+    ),
 )

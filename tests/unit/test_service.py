@@ -13,6 +13,7 @@ from payment.actors.messages import ActorRestarted
 from payment.core.order import Order
 from payment.ops.logs import get_logger
 from payment.ops.secret import Secret
+from payment.process.listening import listen
 from payment.service import MailboxLimits, Ports, Service, secrets_of
 from payment.settings.environment import Settings
 from tests.support.fakes.cards import FakeCards, FakeStripe
@@ -69,7 +70,7 @@ class ServiceStack:
             lambda: FakeCards(stripe),
             self.clock,
             FakeIds(),
-            ListeningSockets("127.0.0.1", 0, get_logger()),
+            ListeningSockets("127.0.0.1", 0, get_logger(), listen("127.0.0.1", 0)),
         )
         self.service = Service(SETTINGS, ports)
         self.running = asyncio.create_task(self.service.run(self.stop, asyncio.Event()))

@@ -119,13 +119,28 @@ class ListeningSockets:
 
     async def sites(self, runner: web.BaseRunner) -> list[web.BaseSite]:
         if not self._opened:
-            self._opened = await asyncio.to_thread(listen, self._host, self._port)  # a look-up of a name may take long
+            self._opened = await self._open()
         return [Site(runner, each.dup(), self._log) for each in self._opened]
 
     def close(self) -> None:
         for each in self._opened:
             each.close()
         self._opened = []
+
+    async def _open(self) -> list[socket.socket]:
+        """Open the sockets in a thread: a look-up of a name may take long. A start that is cancelled leaves none."""
+        opening = asyncio.ensure_future(asyncio.to_thread(listen, self._host, self._port))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
+
+
+def _close_opened(opening: "asyncio.Future[list[socket.socket]]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        for each in opening.result():
+            each.close()
 
 
 class Site(web.BaseSite):

@@ -17,7 +17,15 @@ from aiohttp.base_protocol import BaseProtocol
 from structlog.testing import capture_logs
 
 from payment.actors.http import connections as http_wire
-from payment.actors.http.connections import ACCEPT_AGAIN_S, ACCEPTED_IN_A_TURN, REFUSED_AT_ONCE, SPARED_S, Server, Site
+from payment.actors.http.connections import (
+    ACCEPT_AGAIN_S,
+    ACCEPTED_IN_A_TURN,
+    REFUSED_AT_ONCE,
+    SPARED_S,
+    ListeningSockets,
+    Server,
+    Site,
+)
 from payment.ops.log_schema import Event
 from payment.ops.logs import get_logger
 from tests.unit.actors.http.http_world import (
@@ -375,3 +383,17 @@ def test_aiohttps_protocol_wakes_its_task_by_the_waiter() -> None:
 
 async def _no_handler(_request: web.BaseRequest) -> web.StreamResponse:
     raise AssertionError("no request is made")
+
+
+async def test_a_start_that_is_cancelled_leaves_no_socket_open() -> None:
+    """The thread that opens them ends after the cancel; what it opened is closed, not left to the garbage collector."""
+    listening = ListeningSockets("127.0.0.1", 0, get_logger())
+    starting = asyncio.ensure_future(listening.sites(web.AppRunner(web.Application())))
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    gc.collect()  # a socket that is still open is a ResourceWarning here, which is an error
+    assert starting.cancelled()
+    assert listening.port == 0
