@@ -3,9 +3,10 @@
 Owns: the content of an order's events. Change together with: bus_jetstream.py and bus_streaming.py, the two brokers.
 """
 
+import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -54,6 +55,28 @@ class PlacedOrder(Struct, frozen=True, kw_only=True):
     price: float
     currency: str | None
     expires_in_s: float
+
+
+class Acknowledgements:
+    """The acknowledgements seen on the bus, each by whatever names it there."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._seen: set[Hashable] = set()
+
+    async def add(self, acknowledgement: Hashable) -> None:
+        async with self._changed:
+            self._seen.add(acknowledgement)
+            self._changed.notify_all()
+
+    async def comes(self, acknowledgement: Hashable, patience_s: float) -> bool:
+        """Whether an acknowledgement has come, or comes within `patience_s` seconds."""
+        try:
+            async with asyncio.timeout(patience_s), self._changed:
+                await self._changed.wait_for(lambda: acknowledgement in self._seen)
+        except TimeoutError:
+            return False
+        return True
 
 
 class Bus(ABC):

@@ -21,7 +21,16 @@ from payment.adapters.nats.error_texts import describe
 from payment.adapters.nats.jetstream.api import durable_name
 from payment.adapters.nats.link import ServerAddress, prepared
 from payment.adapters.nats.login import LoginError, NatsLogin
-from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import (
+    BROKER_S,
+    CONNECT_S,
+    POLL_EVERY_S,
+    Acknowledgements,
+    Bus,
+    HeldEvent,
+    PeerServiceError,
+    Stored,
+)
 
 ANSWER_S = 3.0
 """Time limit for JetStream to answer one request, in seconds."""
@@ -52,8 +61,7 @@ class JetStreamBus(Bus):
     def __init__(self, client: Client) -> None:
         self._client = client
         self._jetstream = client.jetstream(timeout=ANSWER_S)
-        self._acknowledging = asyncio.Condition()
-        self._acknowledged: set[Mark] = set()
+        self._acknowledgements = Acknowledgements()
         self._listening = False
 
     @classmethod
@@ -109,12 +117,7 @@ class JetStreamBus(Bus):
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
         """Whether the consumer of the queue group gets an acknowledgement of the event."""
         mark = Mark(stored.stream, durable_name(queue_group, stored.subject), stored.seq)
-        try:
-            async with asyncio.timeout(patience_s), self._acknowledging:
-                await self._acknowledging.wait_for(lambda: mark in self._acknowledged)
-        except TimeoutError:
-            return False
-        return True
+        return await self._acknowledgements.comes(mark, patience_s)
 
     async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
         """Read one event after another out of the stream. A stream's sequence runs over all its subjects, so it is the
@@ -141,9 +144,7 @@ class JetStreamBus(Bus):
     async def _note(self, message: Msg) -> None:
         mark = acknowledged(message.subject)
         if message.data in ACKNOWLEDGED and mark is not None:
-            async with self._acknowledging:
-                self._acknowledged.add(mark)
-                self._acknowledging.notify_all()
+            await self._acknowledgements.add(mark)
 
     async def _holder(self, subject: str) -> str | None:
         try:

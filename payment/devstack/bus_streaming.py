@@ -23,7 +23,16 @@ from payment.adapters.nats.stan.messages import Ack
 from payment.adapters.nats.stan.subscription import Durable, Subscription
 from payment.adapters.nats.streaming.wire import ConnectionWire
 from payment.adapters.system import RandomIds, SystemClock
-from payment.devstack.bus import BROKER_S, CONNECT_S, POLL_EVERY_S, Bus, HeldEvent, PeerServiceError, Stored
+from payment.devstack.bus import (
+    BROKER_S,
+    CONNECT_S,
+    POLL_EVERY_S,
+    Acknowledgements,
+    Bus,
+    HeldEvent,
+    PeerServiceError,
+    Stored,
+)
 from payment.ports.transport import TransportUnavailable
 
 QUIET_S = 0.25
@@ -80,8 +89,7 @@ class StreamingBus(Bus):
         self._client = client
         self._cluster_id = cluster_id
         self._readings: dict[str, SubjectReader] = {}
-        self._acknowledging = asyncio.Condition()
-        self._acknowledged: set[Ack] = set()
+        self._acknowledgements = Acknowledgements()
         self._listening = False
 
     @classmethod
@@ -132,12 +140,7 @@ class StreamingBus(Bus):
     async def taken_in(self, stored: Stored, queue_group: str, patience_s: float) -> bool:
         """Whether any group acknowledges the event: an acknowledgement does not name its group."""
         mark = Ack(stored.subject, stored.seq)
-        try:
-            async with asyncio.timeout(patience_s), self._acknowledging:
-                await self._acknowledging.wait_for(lambda: mark in self._acknowledged)
-        except TimeoutError:
-            return False
-        return True
+        return await self._acknowledgements.comes(mark, patience_s)
 
     async def past(self, subject: str, after: int = 0) -> AsyncIterator[HeldEvent]:
         """Yield the received events. The rank is the time at which the server stored them, because each channel has its
@@ -172,6 +175,4 @@ class StreamingBus(Bus):
         except CodecError:
             return  # a reply or a delivered event: inboxes carry those too
         if ack.subject and ack.sequence:
-            async with self._acknowledging:
-                self._acknowledged.add(ack)
-                self._acknowledging.notify_all()
+            await self._acknowledgements.add(ack)

@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     Mutant(
         name="payment-shown-to-anybody",
-        wrong="A payment is shown to somebody else than its owner.",
+        wrong="A payment is shown to another user than its owner.",
         endangers="L4",
         test="tests/unit/actors/http/test_responses.py::test_only_the_owner_sees_the_payment",
         edits=(Edit(ANSWERS, "case PaymentView() if found.user_id != user_id:", "case PaymentView() if not user_id:"),),
@@ -224,7 +224,7 @@ MUTANTS = (
     ),
     Mutant(
         name="room-of-those-who-were-answered",
-        wrong="Whoever was told that the outcome is pending is not counted among those that the service has taken.",
+        wrong="A request that got 202 is not counted among the charges that the service has accepted.",
         endangers="F39",
         test="tests/unit/actors/http/test_pending_requests.py::test_there_is_as_much_room_as_charges_before_stripe_leave",
         edits=(

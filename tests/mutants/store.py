@@ -172,7 +172,9 @@ MUTANTS = (
         test="tests/unit/adapters/mongo/test_store.py::test_another_event_with_the_same_identity_is_kept_under_its_distinct_identity",
         edits=(
             Edit(
-                STORE, "            await self._insert(letter, letter.distinct_identity)\n", "            return True\n"
+                STORE,
+                "            await self._insert(dead_letter, dead_letter.distinct_identity)\n",
+                "            return True\n",
             ),
         ),
         beyond=REAL_ONES,

@@ -30,9 +30,9 @@ WAITING_REQUESTS = 12_000
 LEDGER_RESERVE = 256
 """Room in the ledger's mailbox that requests leave free, in messages: outcomes and events come first (F39)."""
 HELD_UP_S = 0.5
-"""From so long a queue at Stripe on, in seconds, requests wait for Stripe and not for this process."""
+"""From this length of the queue at Stripe on, in seconds, requests wait for Stripe and not for this process."""
 ROOM_LEFT_REQUESTS = 500
-"""Of those that may wait, so many places are not counted on: charges on the wire, requests to see a payment."""
+"""Of the requests that may wait, this number is left out: charges on the wire, requests to see a payment."""
 OVERDUE_EVERY_S = 1.0
 """How often overdue requests are looked for, in seconds. Few ever are: one timer for all costs less than one each."""
 

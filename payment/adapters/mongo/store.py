@@ -241,21 +241,21 @@ class MongoStore:
                 self.trouble = server_text(failed)
         return results
 
-    async def add_dead_letter(self, letter: DeadLetter) -> bool:
-        if not await self._insert(letter, letter.identity) and not await self._has(letter):
+    async def add_dead_letter(self, dead_letter: DeadLetter) -> bool:
+        if not await self._insert(dead_letter, dead_letter.identity) and not await self._has(dead_letter):
             # Another event has this identity. The second is made of the event's bytes: only this event can have it.
-            await self._insert(letter, letter.distinct_identity)
+            await self._insert(dead_letter, dead_letter.distinct_identity)
         return True
 
-    async def _insert(self, letter: DeadLetter, identity: str) -> bool:
+    async def _insert(self, dead_letter: DeadLetter, identity: str) -> bool:
         """False: a dead letter with that identity is stored already."""
         document = {
             "_id": identity,
-            "subject": letter.subject,
-            "data": Binary(letter.data[:DEAD_LETTER_BYTES_MAX]),
-            "bytes": len(letter.data),
-            "error": letter.error,
-            "at": letter.at,
+            "subject": dead_letter.subject,
+            "data": Binary(dead_letter.data[:DEAD_LETTER_BYTES_MAX]),
+            "bytes": len(dead_letter.data),
+            "error": dead_letter.error,
+            "at": dead_letter.at,
         }
         try:
             await self._dead_letters.insert_one(document)
@@ -265,13 +265,13 @@ class MongoStore:
             return False
         return True
 
-    async def _has(self, letter: DeadLetter) -> bool:
+    async def _has(self, dead_letter: DeadLetter) -> bool:
         """Whether the dead letter that is stored under this identity is the same event."""
         try:
-            kept = await self._dead_letters.find_one({"_id": letter.identity}, {"subject": True, "data": True})
+            kept = await self._dead_letters.find_one({"_id": dead_letter.identity}, {"subject": True, "data": True})
         except PyMongoError as error:
             raise StoreUnavailable(reason_of(error)) from None
-        expected = (letter.subject, letter.data[:DEAD_LETTER_BYTES_MAX])
+        expected = (dead_letter.subject, dead_letter.data[:DEAD_LETTER_BYTES_MAX])
         return kept is not None and (kept.get("subject"), kept.get("data")) == expected
 
     async def dead_letters_kept(self) -> int:

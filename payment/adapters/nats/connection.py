@@ -232,13 +232,7 @@ class NatsConnection:
         return known[(self._dialled - 1) % len(known)]
 
     async def _work_on(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
-        tasks = {asyncio.ensure_future(work()), asyncio.ensure_future(link.until_lost())}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await cancel_all(tasks)
+        await run_until([work(), link.until_lost()], asyncio.FIRST_COMPLETED)
         self.reason = link.reason
 
     async def _drop(self) -> None:
@@ -252,6 +246,17 @@ class NatsConnection:
         if self._link.lost.is_set():
             raise TransportUnavailable(self._link.reason)
         return self._link
+
+
+async def run_until(works: Iterable[Awaitable[None]], end: str) -> None:
+    """Run all until `end` (`return_when` of `asyncio.wait`), then cancel the others. Raises what one of them raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=end)
+        for task in done:
+            task.result()
+    finally:
+        await cancel_all(tasks)
 
 
 async def cancel_all(tasks: Iterable[asyncio.Future[None]]) -> None:

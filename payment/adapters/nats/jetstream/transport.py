@@ -23,7 +23,7 @@ from payment.adapters.nats.connection import (
     NoResponders,
     PermissionDenied,
     TooLarge,
-    cancel_all,
+    run_until,
 )
 from payment.adapters.nats.jetstream.api import (
     Consumer,
@@ -128,13 +128,7 @@ class JetStreamTransport:
             settings_checks = SettingsChecks(self._api, self._queue_group, self._ack_wait_s)
             consuming = [self._consume(*each, streams, settings_checks, health) for each in subscriptions.items()]
             publishing = [self._keep_placed(each, streams, settings_checks, health) for each in PUBLISHED_SUBJECTS]
-            tasks = [asyncio.ensure_future(each) for each in (*consuming, *publishing, self._announce_presence(health))]
-            try:
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-                for task in done:
-                    task.result()
-            finally:
-                await cancel_all(tasks)
+            await run_until([*consuming, *publishing, self._announce_presence(health)], asyncio.FIRST_EXCEPTION)
 
         await self._connection.keep(work, health.lost)
 
@@ -253,13 +247,9 @@ class JetStreamTransport:
                 await delivery.ack()
 
         self._pulls.add(pull)
-        tasks = [asyncio.ensure_future(pull.run(hand_over)), asyncio.ensure_future(looking)]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await run_until([pull.run(hand_over), looking], asyncio.FIRST_COMPLETED)
         finally:
-            await cancel_all(tasks)
             self._pulls.discard(pull)
             await pull.stop()
 

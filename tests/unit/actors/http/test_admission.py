@@ -60,7 +60,7 @@ class Queue:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def come(self, count: int) -> None:
-        """So many charges come."""
+        """Let `count` charges arrive."""
         self.tasks += [asyncio.create_task(self._charge(len(self.tasks) + number)) for number in range(count)]
         await asyncio.sleep(0)
 
@@ -86,7 +86,7 @@ class Queue:
         self.tasks.clear()
 
     async def waits(self, count: int) -> None:
-        """The ledger is behind, and so many charges more wait for it."""
+        """The ledger is behind, and `count` more charges wait for it."""
         self.behind_s = BEHIND_S
         await self.come(count)
 

@@ -58,9 +58,9 @@ async def cancel(ask: Any, world: BrokerWorld) -> None:
 
 async def arrives(world: BrokerWorld, deadline_s: float = 10.0) -> None:
     await world.until(lambda: world.ledger.depth > 0, "the cancel arrives", deadline_s)
-    letter = world.ledger.get_nowait()
-    assert isinstance(letter, EventReceived)
-    letter.settle(Handling.APPLIED)
+    message = world.ledger.get_nowait()
+    assert isinstance(message, EventReceived)
+    message.settle(Handling.APPLIED)
 
 
 async def two_checks_made(url: str, consumer: str) -> None:
